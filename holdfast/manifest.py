@@ -1,0 +1,181 @@
+"""The manifest of a bundle, ``bundle.json``: what a model is, what it takes, and what was measured on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+
+#: Model names are what TorchServe's archiver and a URL path segment both accept.
+NAME_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
+VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
+
+Defence = Literal["none", "imt", "imt+"]
+Head = Literal["linear", "cosine"]
+Norm = Literal["linf", "l2"]
+
+
+class Record(BaseModel):
+    """A part of the manifest: immutable, and unknown fields are refused rather than dropped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class InputSpec(Record):
+    """What the graphs take: float32 NCHW images in [0, 1]; normalisation is the model's own first layer."""
+
+    channels: Literal[1, 3]
+    height: Annotated[int, Field(ge=1, le=4096)]
+    width: Annotated[int, Field(ge=1, le=4096)]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """One image's shape, ``(channels, height, width)``."""
+        return self.channels, self.height, self.width
+
+
+class FileEntry(Record):
+    """One file of the bundle, as it was when the manifest was written."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0)]
+
+
+class ThreatModel(Record):
+    """What an adversary may do: move an image by at most ``epsilon`` (image units) in ``norm``."""
+
+    norm: Norm
+    epsilon: Annotated[float, Field(ge=0)]
+
+
+class Architecture(Record):
+    """How to build the network again: a name in ``training.models`` and its arguments."""
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    parameters: Annotated[int, Field(ge=0, description="Number of trainable parameters.")] = 0
+
+
+class Dataset(Record):
+    """What the model was trained on."""
+
+    name: str
+    train_images: Annotated[int, Field(ge=0)]
+    note: str = ""
+
+
+class Parity(Record):
+    """The largest differences seen between the exported graphs and eager torch when they were exported."""
+
+    images: Annotated[int, Field(ge=1, description="Images compared, over all batch sizes.")]
+    batch_sizes: list[int]
+    logits: Annotated[float, Field(ge=0, description="Largest absolute difference of a logit.")]
+    gradient: Annotated[float, Field(ge=0, description="Largest difference over the image's largest gradient.")]
+    gradient_sign: Annotated[
+        float, Field(ge=0, le=1, description="Share of equal signs where the gradient is not negligible.")
+    ]
+
+
+class TrainingRun(Record):
+    """How the weights came about."""
+
+    epochs: Annotated[float, Field(ge=0)]
+    steps: Annotated[int, Field(ge=0)]
+    seed: int
+    hardware: str
+    seconds: Annotated[float, Field(ge=0, description="Wall time of the training loop.")]
+    images_per_second: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Figure(Record):
+    """One measured accuracy, with what it takes to measure it again."""
+
+    name: Annotated[str, Field(description="What was measured, e.g. 'clean' or 'PGD-20'.")]
+    defence: Defence = "none"
+    attack: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    threat_model: ThreatModel | None = None
+    adaptive: Annotated[bool, Field(description="Whether the attack saw all that the defence does.")] = True
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    interval: Annotated[tuple[float, float], Field(description="95 % Wilson interval of the accuracy.")]
+    images: Annotated[int, Field(ge=1)]
+    flags: list[str] = Field(default_factory=list)
+
+
+class Evaluation(Record):
+    """The figures of one ``holdfast evaluate``, and the command that made them."""
+
+    command: str
+    date: datetime
+    dataset: str
+    seed: int
+    figures: list[Figure]
+    unreliable: Annotated[str | None, Field(description="Why not to believe the robust figures, if so.")] = None
+
+
+class Manifest(Record):
+    """``bundle.json``.
+
+    ``digest`` is the SHA-256 of the rest of the manifest, so that a damaged manifest is noticed as surely as
+    a damaged graph. It guards against accidents; a signature would be needed against an adversary.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    version: Annotated[str, Field(pattern=VERSION_PATTERN)]
+    created: datetime
+    description: str = ""
+    method: str
+    recipe: dict[str, Any]
+    dataset: Dataset
+    classes: Annotated[list[str], Field(min_length=2)]
+    input: InputSpec
+    architecture: Architecture
+    head: Head = "linear"
+    defences: Annotated[list[Defence], Field(min_length=1)] = ["none"]
+    threat_model: ThreatModel
+    training: TrainingRun
+    parity: Parity
+    libraries: dict[str, str]
+    evaluations: list[Evaluation] = Field(default_factory=list)
+    files: dict[str, FileEntry]
+    digest: str = ""
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, classes: list[str]) -> list[str]:
+        if len(set(classes)) != len(classes):
+            raise ValueError("class names must differ from one another")
+        return classes
+
+    @field_validator("files")
+    @classmethod
+    def _files_stay_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in files:
+            if not name or "/" in name or "\\" in name or name.startswith("."):
+                raise ValueError(f"{name!r} is not a plain file name")
+        return files
+
+    @model_validator(mode="after")
+    def _static_model_is_always_there(self) -> Manifest:
+        if "none" not in self.defences:
+            raise ValueError("defences must include 'none', the static model")
+        return self
+
+    def compute_digest(self) -> str:
+        """SHA-256 over the manifest's canonical JSON without ``digest`` itself."""
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def sealed(self) -> Manifest:
+        """This manifest with its digest filled in."""
+        return self.model_copy(update={"digest": self.compute_digest()})
+
+    def to_json(self) -> str:
+        """The text of ``bundle.json``, sealed."""
+        return json.dumps(self.sealed().model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
