@@ -75,7 +75,9 @@ class Parity(Record):
     images: Annotated[int, Field(ge=1, description="Images compared, over all batch sizes.")]
     batch_sizes: list[int]
     logits: Annotated[float, Field(ge=0, description="Largest absolute difference of a logit.")]
-    gradient: Annotated[float, Field(ge=0, description="Largest difference over the image's largest gradient.")]
+    gradient: Annotated[
+        float, Field(ge=0, description="Largest difference over the image's largest gradient.")
+    ]
     gradient_sign: Annotated[
         float, Field(ge=0, le=1, description="Share of equal signs where the gradient is not negligible.")
     ]
@@ -115,7 +117,9 @@ class Evaluation(Record):
     dataset: str
     seed: int
     figures: list[Figure]
-    unreliable: Annotated[str | None, Field(description="Why not to believe the robust figures, if so.")] = None
+    unreliable: Annotated[str | None, Field(description="Why not to believe the robust figures, if so.")] = (
+        None
+    )
 
 
 class Manifest(Record):
@@ -125,7 +129,7 @@ class Manifest(Record):
     a damaged graph. It guards against accidents; a signature would be needed against an adversary.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     version: Annotated[str, Field(pattern=VERSION_PATTERN)]
     created: datetime

@@ -1,0 +1,107 @@
+"""Norm balls around images: the set that an adversary may move in, always cut with [0, 1]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from array_api_compat import array_namespace
+
+from holdfast.attacks.noise import Noise
+from holdfast.attacks.oracle import Array
+
+
+class Ball(Protocol):
+    """The images within ``epsilon`` of a batch's images, in one norm."""
+
+    @property
+    def epsilon(self) -> float:
+        """The radius, in image units."""
+
+    def random(self, centre: Array, noise: Noise) -> Array:
+        """A random image of the ball around each image of ``centre``."""
+
+    def step(self, images: Array, gradient: Array, size: float, centre: Array) -> Array:
+        """Go ``size`` along the steepest ascent of the norm, and back into the ball around ``centre``."""
+
+
+@dataclass(frozen=True)
+class LInfBall:
+    """‖x' − x‖∞ <= epsilon: every value of every pixel may move by at most epsilon."""
+
+    epsilon: float
+
+    def random(self, centre: Array, noise: Noise) -> Array:
+        """Uniform in the ball, cut to [0, 1]."""
+        xp = array_namespace(centre)
+        return xp.clip(centre + noise.uniform(centre, -self.epsilon, self.epsilon), 0.0, 1.0)
+
+    def step(self, images: Array, gradient: Array, size: float, centre: Array) -> Array:
+        """x' <- P(x' + size · sign(gradient)); the sign of an exact zero is zero."""
+        xp = array_namespace(images)
+        return self.project(images + size * xp.sign(gradient), centre)
+
+    def project(self, images: Array, centre: Array) -> Array:
+        """The nearest point of the ball around ``centre``, cut with [0, 1]."""
+        xp = array_namespace(images)
+        nearest = xp.minimum(xp.maximum(images, centre - self.epsilon), centre + self.epsilon)
+        return xp.clip(nearest, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class L2Ball:
+    """‖x' − x‖₂ <= epsilon, over all values of an image together."""
+
+    epsilon: float
+
+    def random(self, centre: Array, noise: Noise) -> Array:
+        """A uniform direction at a radius that fills the ball evenly, cut to [0, 1]."""
+        xp = array_namespace(centre)
+        direction = noise.normal(centre)
+        dimensions = centre[0, ...].shape[0] * centre.shape[2] * centre.shape[3]
+        fraction = noise.uniform(l2_norm(centre), 0.0, 1.0) ** (1.0 / dimensions)
+        radius = self.epsilon * fraction / _at_least_tiny(l2_norm(direction))
+        return xp.clip(centre + direction * radius[:, None, None, None], 0.0, 1.0)
+
+    def step(self, images: Array, gradient: Array, size: float, centre: Array) -> Array:
+        """x' <- P(x' + size · gradient / ‖gradient‖₂); a zero gradient moves nothing."""
+        scale = size / _at_least_tiny(l2_norm(gradient))
+        return self.project(images + gradient * scale[:, None, None, None], centre)
+
+    def project(self, images: Array, centre: Array) -> Array:
+        """Shrunk onto the ball, then cut to [0, 1], which moves no point out of the ball."""
+        xp = array_namespace(images)
+        offset = images - centre
+        norm = _at_least_tiny(l2_norm(offset))
+        shrink = xp.minimum(self.epsilon / norm, xp.ones_like(norm))
+        return xp.clip(centre + offset * shrink[:, None, None, None], 0.0, 1.0)
+
+
+def ball(norm: str, epsilon: float) -> Ball:
+    """The ball of a norm's name, ``linf`` or ``l2``.
+
+    Raises:
+        ValueError: There is no such norm.
+    """
+    if norm == "linf":
+        return LInfBall(epsilon)
+    if norm == "l2":
+        return L2Ball(epsilon)
+    raise ValueError(f"no norm is called {norm!r}; there are linf and l2")
+
+
+def l2_norm(difference: Array) -> Array:
+    """‖·‖₂ of each image, (n,)."""
+    xp = array_namespace(difference)
+    return xp.sum(difference * difference, axis=(1, 2, 3)) ** 0.5
+
+
+def linf_norm(difference: Array) -> Array:
+    """‖·‖∞ of each image, (n,)."""
+    xp = array_namespace(difference)
+    return xp.max(xp.abs(difference), axis=(1, 2, 3))
+
+
+def _at_least_tiny(norm: Array) -> Array:
+    xp = array_namespace(norm)
+    return xp.maximum(norm, xp.full_like(norm, 1e-12))

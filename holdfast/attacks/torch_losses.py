@@ -1,0 +1,94 @@
+"""The attacker's losses in torch: differentiated by autograd, and traced into ``gradient.onnx``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, one_hot
+
+from holdfast.attacks.loss import MINIMUM_CLASSES, Loss
+
+#: Keeps the ratio of DLR finite where the sorted logits coincide (Croce & Hein's own constant).
+_TINY = 1e-12
+#: Larger than any difference of logits: takes a class out of a maximum.
+_FAR = 1e9
+
+
+def attack_loss(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None) -> Tensor:
+    """One loss for each image, growing as the attack succeeds; the formulas stand in :class:`Loss`.
+
+    Args:
+        logits: (n, classes).
+        labels: (n,) integers, the true classes.
+        loss: Which loss.
+        targets: (n,) integers; only for targeted losses.
+
+    Returns:
+        (n,).
+
+    Raises:
+        ValueError: A targeted loss without targets, or too few classes for the loss.
+    """
+    if logits.shape[1] < MINIMUM_CLASSES.get(loss, 2):
+        raise ValueError(f"loss {loss.label!r} needs at least {MINIMUM_CLASSES[loss]} classes")
+    if not loss.targeted:
+        return _UNTARGETED[loss](logits, labels)
+    if targets is None:
+        raise ValueError(f"loss {loss.label!r} needs targets")
+    return _TARGETED[loss](logits, labels, targets)
+
+
+def _of_class(values: Tensor, classes: Tensor) -> Tensor:
+    # A product with one-hot, not a gather: a gather's derivative is a scatter, slow in ONNX Runtime.
+    return (values * one_hot(classes, values.shape[1]).to(values.dtype)).sum(1)
+
+
+def _best_other(logits: Tensor, classes: Tensor) -> Tensor:
+    return (logits - _FAR * one_hot(classes, logits.shape[1]).to(logits.dtype)).amax(1)
+
+
+def _sorted(logits: Tensor, k: int) -> Tensor:
+    """The k largest logits of each image, largest first."""
+    return torch.topk(logits, k, dim=1).values
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return -_of_class(log_softmax(logits, dim=1), labels)
+
+
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    return _best_other(logits, labels) - _of_class(logits, labels)
+
+
+def _dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    top = _sorted(logits, 3)
+    return _margin(logits, labels) / (top[:, 0] - top[:, 2] + _TINY)
+
+
+def _targeted_cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    del labels
+    return _of_class(log_softmax(logits, dim=1), targets)
+
+
+def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    del labels
+    return _of_class(logits, targets) - _best_other(logits, targets)
+
+
+def _targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    top = _sorted(logits, 4)
+    span = top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + _TINY
+    return (_of_class(logits, targets) - _of_class(logits, labels)) / span
+
+
+def _difference(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    return _of_class(logits, targets) - _of_class(logits, labels)
+
+
+_UNTARGETED = {Loss.CROSS_ENTROPY: _cross_entropy, Loss.MARGIN: _margin, Loss.DLR: _dlr}
+_TARGETED = {
+    Loss.TARGETED_CROSS_ENTROPY: _targeted_cross_entropy,
+    Loss.TARGETED_MARGIN: _targeted_margin,
+    Loss.TARGETED_DLR: _targeted_dlr,
+    Loss.LOGIT_DIFFERENCE: _difference,
+}

@@ -1,0 +1,74 @@
+"""What every network here is: normalisation first, then features, then a linear classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalise(nn.Module):
+    """(x − mean) / std per channel, so that callers and attacks stay in [0, 1].
+
+    Args:
+        mean: One number per channel, in [0, 1] units.
+        std: One positive number per channel, in [0, 1] units.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images, same shape."""
+        return (images - self.mean) / self.std
+
+
+class Network(nn.Module):
+    """An image classifier: ``forward`` is ``classify(features(x))``.
+
+    Args:
+        normalise: The first layer.
+        body: Normalised images (n, c, h, w) to f(x), (n, width): all up to the last linear layer.
+        width: The length of a feature vector.
+        classes: How many classes there are.
+    """
+
+    def __init__(self, normalise: Normalise, body: nn.Module, width: int, classes: int) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.body = body
+        self.head = nn.Linear(width, classes)
+        self.width = width
+        self.classes = classes
+
+    def features(self, images: Tensor) -> Tensor:
+        """f(x), (n, width), of images (n, c, h, w) in [0, 1]."""
+        features: Tensor = self.body(self.normalise(images))
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """The logits, (n, classes), of feature vectors (n, width)."""
+        logits: Tensor = self.head(features)
+        return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits, (n, classes), of images (n, c, h, w) in [0, 1]."""
+        return self.classify(self.features(images))
+
+
+def initialise(network: nn.Module) -> None:
+    """He et al.'s initialisation for convolutions, one and zero for batch norm, zero biases."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
