@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.tiny import make_tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store with one bundle, ``tiny/1``. Do not change it: make your own with make_tiny_bundle."""
+    store = tmp_path_factory.mktemp("model_store")
+    make_tiny_bundle(store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_store: Path) -> Path:
+    """The directory of the bundle in ``tiny_store``; see support.tiny for what it predicts."""
+    return tiny_store / "tiny" / "1"
