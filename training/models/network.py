@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +47,18 @@ class Network(nn.Module):
         self.head = nn.Linear(width, classes)
         self.width = width
         self.classes = classes
+        #: The type that the body computes in while training, e.g. ``torch.bfloat16``; features are float32.
+        self.compute_dtype: torch.dtype | None = None
 
     def features(self, images: Tensor) -> Tensor:
         """f(x), (n, width), of images (n, c, h, w) in [0, 1]."""
-        features: Tensor = self.body(self.normalise(images))
-        return features
+        features: Tensor
+        if self.compute_dtype is None:
+            features = self.body(self.normalise(images))
+            return features
+        with torch.autocast(images.device.type, self.compute_dtype):
+            features = self.body(self.normalise(images))
+        return features.float()
 
     def classify(self, features: Tensor) -> Tensor:
         """The logits, (n, classes), of feature vectors (n, width)."""
@@ -60,6 +68,17 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The logits, (n, classes), of images (n, c, h, w) in [0, 1]."""
         return self.classify(self.features(images))
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode inside, the mode it had before outside: attacks run against the model as it is served."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
 
 
 def initialise(network: nn.Module) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class VGGBody(nn.Module):
-    """3x3 convolutions with batch norm in groups, each group ending in 2x2 max pooling, then one hidden layer.
+    """Groups of 3x3 convolutions with batch norm, each ending in 2x2 max pooling, then one hidden layer.
 
     MAT names a VGG for MNIST and gives no layout; this is VGG's pattern (Simonyan & Zisserman 2015) at the
     depth that 28x28 images allow.

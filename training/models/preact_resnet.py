@@ -1,4 +1,4 @@
-"""PreActResNet-18 (He et al. 2016b) in its form for small images: no stem pooling, four groups of two blocks."""
+"""PreActResNet-18 (He et al. 2016b) for small images: no stem pooling, four groups of two blocks."""
 
 from __future__ import annotations
 

@@ -1,0 +1,44 @@
+"""What a training method is: a loss for one batch, or a step of its own where several networks play."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from holdfast.attacks.noise import Noise
+from training.models.network import Network
+
+P = TypeVar("P", bound="MethodParameters")
+
+
+class MethodParameters(BaseModel):
+    """Base of a method's hyper-parameters: the recipe's ``method`` section but its name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Method(Generic[P]):
+    """A way to train. Subclasses name their paper, their parameters, and how one batch becomes a loss.
+
+    Args:
+        parameters: The method's hyper-parameters, validated.
+    """
+
+    #: The model of the hyper-parameters.
+    Parameters: ClassVar[type[MethodParameters]]
+
+    def __init__(self, parameters: P) -> None:
+        self.parameters = parameters
+
+    def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        """The scalar that the optimiser descends for this batch.
+
+        Args:
+            network: In train mode; use ``evaluating(network)`` around an attack.
+            images: (n, c, h, w) in [0, 1], augmented.
+            labels: (n,).
+            noise: A stream of random numbers on the images' device that is this step's own.
+        """
+        raise NotImplementedError
