@@ -94,7 +94,7 @@ class Bundle:
             BundleError: One of its subclasses, see the module's docstring.
         """
         directory = Path(root)
-        bundle = cls(directory, _read_manifest(directory))
+        bundle = cls(directory, read_manifest(directory))
         bundle.check_files(hashes=verify)
         return bundle
 
@@ -273,7 +273,12 @@ def resolve(reference: str, store: Path) -> Bundle:
     return ModelStore(store).open(name, version or None)
 
 
-def _read_manifest(root: Path) -> Manifest:
+def read_manifest(root: Path) -> Manifest:
+    """Read and check ``bundle.json`` in the directory ``root``, and nothing else there.
+
+    Raises:
+        BundleNotFoundError, ManifestError, SchemaVersionError: See the module's docstring.
+    """
     path = root / MANIFEST
     if not path.is_file():
         raise BundleNotFoundError(f"There is no bundle at {root}: it has no {MANIFEST}.")
