@@ -1,0 +1,196 @@
+"""The `holdfast` command: finds the subcommands, and turns every error into a message and an exit code.
+
+Subcommands come from the entry-point group ``holdfast.commands``; the module of one is imported when it is
+called, and its help in the list is the first line of its docstring, read from the source. So
+``holdfast --help`` and completion cost what Typer costs, however heavy the subcommands are.
+
+Exit codes: 0 done; 1 an error that the message explains, or a part of what was asked for failed; 2 the
+command line or a value on it cannot be used; 70 an error that nobody foresaw (a bug); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from holdfast.errors import HoldfastError, MissingExtraError, UsageError
+from holdfast.version import __version__
+
+GROUP = "holdfast.commands"
+
+#: Set to anything but 0 to see the traceback of an error.
+DEBUG = "HOLDFAST_DEBUG"
+
+EXIT_ERROR, EXIT_USAGE, EXIT_BUG = 1, 2, 70
+
+#: The order in which a newcomer meets them; others follow by name.
+_ORDER = ("train", "evaluate", "export", "models", "classify", "serve", "archive", "torchserve")
+
+#: The extra that brings what a subcommand needs, by its name or else by the package it is in.
+_EXTRA_OF_COMMAND = {"archive": "torchserve", "torchserve": "torchserve"}
+_EXTRA_OF_PACKAGE = {"training": "train", "serving": "serve"}
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit; ``arguments`` are ``sys.argv[1:]`` unless they are given."""
+    try:
+        _command()(arguments, prog_name="holdfast")
+    except HoldfastError as error:
+        _explain(error)
+        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR)
+    except Exception as error:  # noqa: BLE001 - the last place where an error can be caught
+        _apologise(error)
+        sys.exit(EXIT_BUG)
+    sys.exit(0)
+
+
+class Commands(TyperGroup):
+    """Subcommands that are known by name and imported when they are called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+        names = [name for name in _ORDER if name in self._entries]
+        names += sorted(set(self._entries) - set(names))
+        # What help and completion list. The commands themselves take their places in resolve_command.
+        self.commands = {
+            name: TyperCommand(name, help=_summary(self._entries[name].module), rich_markup_mode=None)
+            for name in names
+        }
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Find the subcommand by name, and import it.
+
+        Raises:
+            MissingExtraError: It needs a package that is not installed.
+        """
+        name, listed, rest = super().resolve_command(ctx, args)
+        if name is None or listed is None:
+            return name, listed, rest
+        entry = self._entries[name]
+        try:
+            return name, _load(entry), rest
+        except ModuleNotFoundError as error:
+            _raise_missing(error, entry)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand, which may import what is not installed."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if ctx.invoked_subcommand in self._entries:
+                _raise_missing(error, self._entries[ctx.invoked_subcommand])
+            raise
+
+
+_app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich would take as long to import as all the rest
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"holdfast {__version__}")
+        raise typer.Exit
+
+
+@_app.callback(epilog="Each command has its own help: holdfast COMMAND --help")
+def _holdfast(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Train image classifiers that hold under adversarial attack, serve them, and attack them on demand."""
+
+
+def _command() -> Any:
+    return typer.main.get_command(_app)
+
+
+def _load(entry: EntryPoint) -> Any:
+    """Import a subcommand and make it a command of its entry point's name."""
+    app = entry.load()
+    command = typer.main.get_command(app)
+    command.name = entry.name
+    # Completion is installed for `holdfast` as a whole.
+    command.params = [
+        parameter
+        for parameter in command.params
+        if parameter.name not in ("install_completion", "show_completion")
+    ]
+    return command
+
+
+def _summary(module: str) -> str:
+    """The first line of a module's docstring, from its source: neither it nor its parents are imported."""
+    import ast
+
+    spec = _find(module)
+    get_source = getattr(spec.loader, "get_source", None) if spec else None
+    source = get_source(module) if get_source else None
+    docstring = ast.get_docstring(ast.parse(source)) if source else None
+    return docstring.partition("\n")[0] if docstring else ""
+
+
+def _find(module: str) -> ModuleSpec | None:
+    parent, *rest = module.split(".")
+    spec = importlib.util.find_spec(parent)
+    for part in rest:
+        if spec is None:
+            return None
+        parent = f"{parent}.{part}"
+        spec = PathFinder.find_spec(parent, spec.submodule_search_locations)
+    return spec
+
+
+def _raise_missing(error: ModuleNotFoundError, entry: EntryPoint) -> NoReturn:
+    """Say which extra brings the missing package; an error of another kind goes on as it is."""
+    missing = (error.name or "").partition(".")[0]
+    package = entry.module.partition(".")[0]
+    extra = _EXTRA_OF_COMMAND.get(entry.name, _EXTRA_OF_PACKAGE.get(package))
+    if not missing or extra is None or importlib.util.find_spec(missing) is not None:
+        raise error
+    raise MissingExtraError(missing, extra, f"'holdfast {entry.name}'") from error
+
+
+def _explain(error: HoldfastError) -> None:
+    from holdfast.console import stderr
+
+    if _debugging():
+        stderr.print_exception()
+    stderr.print("[bold red]Error:[/]", end=" ")
+    stderr.print(error.message, markup=False, soft_wrap=True)
+    if error.hint:
+        stderr.print("[bold]Hint:[/]", end=" ")
+        stderr.print(error.hint, markup=False, soft_wrap=True)
+
+
+def _apologise(error: Exception) -> None:
+    from holdfast.console import stderr
+
+    if _debugging():
+        stderr.print_exception()
+    stderr.print("[bold red]Error:[/]", end=" ")
+    stderr.print(
+        f"Sorry, this should not have happened: {type(error).__name__}: {error}", markup=False, soft_wrap=True
+    )
+    if not _debugging():
+        stderr.print("[bold]Hint:[/]", end=" ")
+        stderr.print(f"See where it happened with {DEBUG}=1, and report it.", markup=False, soft_wrap=True)
+
+
+def _debugging() -> bool:
+    return os.environ.get(DEBUG, "0") not in ("", "0")
