@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, one_hot
+from torch.nn.functional import log_softmax
 
 from holdfast.attacks.loss import MINIMUM_CLASSES, Loss
 
@@ -38,13 +38,18 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | No
     return _TARGETED[loss](logits, labels, targets)
 
 
+def _one_hot(classes: Tensor, like: Tensor) -> Tensor:
+    # Not torch's own one_hot: that looks at its input's values, which a traced graph cannot do.
+    return (classes.unsqueeze(1) == torch.arange(like.shape[1], device=like.device)).to(like.dtype)
+
+
 def _of_class(values: Tensor, classes: Tensor) -> Tensor:
     # A product with one-hot, not a gather: a gather's derivative is a scatter, slow in ONNX Runtime.
-    return (values * one_hot(classes, values.shape[1]).to(values.dtype)).sum(1)
+    return (values * _one_hot(classes, values)).sum(1)
 
 
 def _best_other(logits: Tensor, classes: Tensor) -> Tensor:
-    return (logits - _FAR * one_hot(classes, logits.shape[1]).to(logits.dtype)).amax(1)
+    return (logits - _FAR * _one_hot(classes, logits)).amax(1)
 
 
 def _sorted(logits: Tensor, k: int) -> Tensor:
