@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, NoReturn
@@ -38,17 +39,18 @@ _ORDER = ("train", "evaluate", "export", "models", "classify", "serve", "archive
 _EXTRA_OF_COMMAND = {"archive": "torchserve", "torchserve": "torchserve"}
 _EXTRA_OF_PACKAGE = {"training": "train", "serving": "serve"}
 
+#: Typer's options that install and show completion.
+_COMPLETION = frozenset({"install_completion", "show_completion"})
+
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit; ``arguments`` are ``sys.argv[1:]`` unless they are given."""
     try:
         _command()(arguments, prog_name="holdfast")
-    except HoldfastError as error:
-        _explain(error)
-        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR)
     except Exception as error:  # noqa: BLE001 - the last place where an error can be caught
-        _apologise(error)
-        sys.exit(EXIT_BUG)
+        if "_HOLDFAST_COMPLETE" in os.environ:
+            sys.exit(EXIT_ERROR)  # a shell asks for completions: a message would garble the line being typed
+        sys.exit(_report(error))
     sys.exit(0)
 
 
@@ -62,9 +64,18 @@ class Commands(TyperGroup):
         names += sorted(set(self._entries) - set(names))
         # What help and completion list. The commands themselves take their places in resolve_command.
         self.commands = {
-            name: TyperCommand(name, help=_summary(self._entries[name].module), rich_markup_mode=None)
+            name: TyperCommand(name, short_help=_summary(self._entries[name].module), rich_markup_mode=None)
             for name in names
         }
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options of `holdfast` itself, all of them flags."""
+        parameters: list[Any] = list(super().get_params(ctx))
+        for parameter in parameters:
+            # Typer hands None to pydantic, which takes longer to import than everything else here.
+            if getattr(parameter, "is_flag", False) and parameter.default is None:
+                parameter.default = False
+        return parameters
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the subcommand by name, and import it.
@@ -126,11 +137,7 @@ def _load(entry: EntryPoint) -> Any:
     command = typer.main.get_command(app)
     command.name = entry.name
     # Completion is installed for `holdfast` as a whole.
-    command.params = [
-        parameter
-        for parameter in command.params
-        if parameter.name not in ("install_completion", "show_completion")
-    ]
+    command.params = [parameter for parameter in command.params if parameter.name not in _COMPLETION]
     return command
 
 
@@ -166,30 +173,28 @@ def _raise_missing(error: ModuleNotFoundError, entry: EntryPoint) -> NoReturn:
     raise MissingExtraError(missing, extra, f"'holdfast {entry.name}'") from error
 
 
-def _explain(error: HoldfastError) -> None:
-    from holdfast.console import stderr
-
+def _report(error: Exception) -> int:
+    """Tell the user about an error, on standard error; return the exit code that it has."""
     if _debugging():
-        stderr.print_exception()
-    stderr.print("[bold red]Error:[/]", end=" ")
-    stderr.print(error.message, markup=False, soft_wrap=True)
-    if error.hint:
-        stderr.print("[bold]Hint:[/]", end=" ")
-        stderr.print(error.hint, markup=False, soft_wrap=True)
-
-
-def _apologise(error: Exception) -> None:
-    from holdfast.console import stderr
-
-    if _debugging():
-        stderr.print_exception()
-    stderr.print("[bold red]Error:[/]", end=" ")
-    stderr.print(
-        f"Sorry, this should not have happened: {type(error).__name__}: {error}", markup=False, soft_wrap=True
+        traceback.print_exception(error)
+    if isinstance(error, HoldfastError):
+        _print_error(error.message, error.hint)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
+    _print_error(
+        f"Sorry, this should not have happened: {type(error).__name__}: {error}",
+        "" if _debugging() else f"See where it happened with {DEBUG}=1, and report it.",
     )
-    if not _debugging():
+    return EXIT_BUG
+
+
+def _print_error(message: str, hint: str) -> None:
+    from holdfast.console import stderr
+
+    stderr.print("[bold red]Error:[/]", end=" ")
+    stderr.print(message, markup=False, soft_wrap=True)
+    if hint:
         stderr.print("[bold]Hint:[/]", end=" ")
-        stderr.print(f"See where it happened with {DEBUG}=1, and report it.", markup=False, soft_wrap=True)
+        stderr.print(hint, markup=False, soft_wrap=True)
 
 
 def _debugging() -> bool:

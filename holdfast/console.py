@@ -53,7 +53,12 @@ class Progress(Protocol):
 
 @contextmanager
 def progress(
-    description: str, total: float | None = None, *, unit: str = "", every: float = 10.0
+    description: str,
+    total: float | None = None,
+    *,
+    unit: str = "",
+    every: float = 10.0,
+    quiet: bool = False,
 ) -> Iterator[Progress]:
     """Show the progress of something long: a bar on a terminal, a line now and then elsewhere.
 
@@ -62,7 +67,11 @@ def progress(
         total: How many steps there are, or None where nobody knows.
         unit: What is counted, e.g. ``images``.
         every: Seconds between two lines where standard error is no terminal.
+        quiet: Show nothing: for what is long with much to do and done at once with little.
     """
+    if quiet:
+        yield _Silence()
+        return
     if not stderr.is_terminal:
         lines = _Lines(description, total, unit, every)
         yield lines
@@ -79,6 +88,14 @@ def progress(
     )
     with RichProgress(*columns, console=stderr, transient=True) as bars:
         yield _Bar(bars, description, total)
+
+
+class _Silence:
+    def advance(self, steps: float = 1, *, note: str | None = None) -> None:
+        pass
+
+    def update(self, done: float, *, note: str | None = None) -> None:
+        pass
 
 
 class _Bar:
@@ -131,7 +148,15 @@ class _Lines:
 
 def table(*columns: str, title: str | None = None) -> Table:
     """An empty table in the house's style; a column whose name begins with ``>`` holds numbers."""
-    result = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    result = Table(
+        box=SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        pad_edge=False,
+        show_edge=False,
+    )
     for name in columns:
         result.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
     return result

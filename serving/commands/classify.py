@@ -1,0 +1,202 @@
+"""Classify images on this machine, without a server.
+
+The images are decoded as the server decodes them and run through ONNX Runtime in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from holdfast.commands.options import DEFAULT_STORE, StoreOption
+from holdfast.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.table import Table
+
+    from holdfast.bundle import Bundle
+    from holdfast.manifest import InputSpec
+
+app = typer.Typer(add_completion=False)
+
+#: What a directory is searched for. The content decides whether a file is an image, not its name.
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+
+#: Large enough to keep the cores busy, small enough to keep memory and the progress bar moving.
+BATCH = 32
+
+_BAR_WIDTH = 32
+
+
+@app.command()
+def classify(
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP files, or directories of them."),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME[/VERSION]",
+            help="The model, or a bundle's directory. May be left out where the store has one model only.",
+        ),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many classes to list.")] = 5,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON, for other programs.")] = False,
+) -> None:
+    """Classify images on this machine, without a server.
+
+    An image that cannot be used does not stop the others: it is reported, and the exit code is 1 in the end.
+    """
+    from holdfast.console import print_json, stderr, stdout
+
+    bundle = _open(model, store)
+    paths = list(_expand(images))
+    if not paths:
+        raise UsageError(
+            f"There are no images in {', '.join(str(path) for path in images)}.",
+            hint=f"Directories are searched for {', '.join(sorted(SUFFIXES))}.",
+        )
+    answers = _classify(bundle, paths)
+    if json:
+        described = [_describe(answer, bundle.manifest.classes, top_k) for answer in answers]
+        print_json({"model": bundle.name, "version": bundle.version, "images": described})
+    for answer in answers:
+        if answer.error is not None:
+            stderr.print(f"{answer.path}: {answer.error}", markup=False, style="red", soft_wrap=True)
+        elif answer.probabilities is not None and not json:
+            title = str(answer.path)
+            stdout.print(_table(title, answer.probabilities, bundle.manifest.classes, top_k, answer.manifold))
+            stdout.print()
+    failed = sum(answer.error is not None for answer in answers)
+    if failed:
+        if len(answers) > 1:
+            stderr.print(f"{failed} of {len(answers)} images could not be classified.", soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@dataclass
+class _Answer:
+    """What came out for one image: probabilities (classes,), or what was wrong with it."""
+
+    path: Path
+    probabilities: np.ndarray | None = None
+    manifold: float | None = None
+    error: str | None = None
+
+
+def _open(model: str | None, store: Path) -> Bundle:
+    from holdfast.bundle import ModelStore, resolve
+
+    if model is not None:
+        return resolve(model, store)
+    names = ModelStore(store).names()
+    if len(names) != 1:
+        raise UsageError(
+            f"The model store {store} has {len(names) or 'no'} models; say which one is meant.",
+            hint=f"Choose with --model: {', '.join(names)}." if names else "Name another store with --store.",
+        )
+    return ModelStore(store).open(names[0])
+
+
+def _expand(images: list[Path]) -> Iterator[Path]:
+    """Files as they are named; directories as the images anywhere in them, in order, hidden ones left out."""
+    for path in images:
+        if not path.is_dir():
+            yield path
+            continue
+        for inner in sorted(path.rglob("*")):
+            hidden = any(part.startswith(".") for part in inner.relative_to(path).parts)
+            if inner.suffix.lower() in SUFFIXES and inner.is_file() and not hidden:
+                yield inner
+
+
+def _classify(bundle: Bundle, paths: list[Path]) -> list[_Answer]:
+    """One answer for each path, in order."""
+    import numpy as np
+
+    from holdfast.bundle import PREDICT
+    from holdfast.console import progress
+    from holdfast.errors import HoldfastError
+    from holdfast.sessions import open_session
+
+    session = open_session(bundle, PREDICT)
+    outputs = [output.name for output in session.get_outputs()]
+    answers = [_Answer(path) for path in paths]
+    with progress("Classifying", len(paths), unit="images", quiet=len(paths) <= BATCH) as bar:
+        for start in range(0, len(answers), BATCH):
+            batch = answers[start : start + BATCH]
+            decoded = []
+            for answer in batch:
+                try:
+                    decoded.append((answer, _read(answer.path, bundle.manifest.input)))
+                except HoldfastError as error:
+                    answer.error = f"{error.message} {error.hint}".strip()
+                except OSError as error:
+                    answer.error = f"The file cannot be read: {error.strerror or error}."
+            if decoded:
+                result = session.run(None, {"images": np.stack([image for _, image in decoded])})
+                named = dict(zip(outputs, result, strict=True))
+                for index, (answer, _) in enumerate(decoded):
+                    answer.probabilities = _softmax(named["logits"][index])
+                    answer.manifold = float(named["manifold"][index]) if "manifold" in named else None
+            bar.advance(len(batch))
+    return answers
+
+
+def _read(path: Path, spec: InputSpec) -> np.ndarray:
+    """Decode a file; no more of it is read than the limits allow."""
+    from holdfast.images import DEFAULT_LIMITS, decode
+
+    with path.open("rb") as file:
+        return decode(file.read(DEFAULT_LIMITS.max_bytes + 1), spec)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    shifted = np.exp(logits.astype(np.float64) - logits.max())
+    return np.asarray(shifted / shifted.sum())
+
+
+def _best(probabilities: np.ndarray, top_k: int) -> list[int]:
+    """The most probable classes, best first; of equals the first in the model's order."""
+    return [int(index) for index in (-probabilities).argsort(kind="stable")[:top_k]]
+
+
+def _describe(answer: _Answer, classes: list[str], top_k: int) -> dict[str, Any]:
+    """The answer with the members that the server's answers have."""
+    if answer.probabilities is None:
+        return {"image": str(answer.path), "error": answer.error}
+    ranked = [
+        {"label": classes[index], "class_index": index, "probability": float(answer.probabilities[index])}
+        for index in _best(answer.probabilities, top_k)
+    ]
+    manifold = {} if answer.manifold is None else {"manifold": answer.manifold}
+    return {"image": str(answer.path), **ranked[0], "top_k": ranked, **manifold}
+
+
+def _table(
+    title: str, probabilities: np.ndarray, classes: list[str], top_k: int, manifold: float | None
+) -> Table:
+    from rich.bar import Bar
+    from rich.markup import escape
+
+    from holdfast.console import format_share, table
+
+    result = table("class", ">probability", "", title=escape(title))
+    for index in _best(probabilities, top_k):
+        share = float(probabilities[index])
+        bar = Bar(1.0, 0.0, share, width=_BAR_WIDTH, color="cyan")
+        result.add_row(escape(classes[index]), format_share(share), bar)
+    if manifold is not None:
+        result.caption = f"manifold evidence {manifold:.3f}"
+    return result
