@@ -286,7 +286,7 @@ def read_manifest(root: Path) -> Manifest:
         raise ManifestError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes; it is no manifest.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number or a nesting beyond bounds
         raise ManifestError(f"{path} is not JSON: {error}.", hint=_RESTORE) from None
     if not isinstance(content, Mapping) or not isinstance(content.get("schema_version"), int):
         raise ManifestError(f"{path} has no schema_version; it is no manifest of a bundle.", hint=_RESTORE)
