@@ -73,8 +73,8 @@ def classify(
         if answer.error is not None:
             stderr.print(f"{answer.path}: {answer.error}", markup=False, style="red", soft_wrap=True)
         elif answer.probabilities is not None and not json:
-            title = str(answer.path)
-            stdout.print(_table(title, answer.probabilities, bundle.manifest.classes, top_k, answer.manifold))
+            stdout.print(str(answer.path), markup=False, style="bold", soft_wrap=True)
+            stdout.print(_table(answer.probabilities, bundle.manifest.classes, top_k, answer.manifold))
             stdout.print()
     failed = sum(answer.error is not None for answer in answers)
     if failed:
@@ -184,15 +184,13 @@ def _describe(answer: _Answer, classes: list[str], top_k: int) -> dict[str, Any]
     return {"image": str(answer.path), **ranked[0], "top_k": ranked, **manifold}
 
 
-def _table(
-    title: str, probabilities: np.ndarray, classes: list[str], top_k: int, manifold: float | None
-) -> Table:
+def _table(probabilities: np.ndarray, classes: list[str], top_k: int, manifold: float | None) -> Table:
     from rich.bar import Bar
     from rich.markup import escape
 
     from holdfast.console import format_share, table
 
-    result = table("class", ">probability", "", title=escape(title))
+    result = table("class", ">probability", "")
     for index in _best(probabilities, top_k):
         share = float(probabilities[index])
         bar = Bar(1.0, 0.0, share, width=_BAR_WIDTH, color="cyan")

@@ -1,0 +1,84 @@
+"""Which of many figures stand for a model."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.bundle import Bundle
+from holdfast.figures import clean_figure, newest_evaluation, robust_figure
+from holdfast.manifest import Evaluation, Figure, Manifest, ThreatModel
+
+OWN = ThreatModel(norm="linf", epsilon=8 / 255)
+SMALLER = ThreatModel(norm="linf", epsilon=2 / 255)
+
+
+@pytest.fixture
+def manifest(tiny_bundle: Path) -> Manifest:
+    return Bundle.open(tiny_bundle).manifest
+
+
+def figure(name: str, accuracy: float, **more: Any) -> Figure:
+    return Figure(name=name, accuracy=accuracy, interval=(0.0, 1.0), images=10, **more)
+
+
+def evaluated(manifest: Manifest, *rounds: list[Figure]) -> Manifest:
+    """The manifest with one evaluation for each list of figures, the newest first."""
+    evaluations = [
+        Evaluation(
+            command="",
+            date=datetime(2026, 1, 30 - day, tzinfo=UTC),
+            dataset="d",
+            seed=0,
+            figures=figures,
+            unreliable=None,
+        )
+        for day, figures in enumerate(rounds)
+    ]
+    return manifest.model_copy(update={"evaluations": evaluations})
+
+
+def test_weakest_attack_within_the_threat_model_counts(manifest: Manifest) -> None:
+    figures = [
+        figure("clean", 0.9),
+        figure("PGD-20", 0.5, attack="pgd", threat_model=OWN),
+        figure("CW", 0.4, attack="cw", threat_model=OWN),
+        figure("small", 0.1, attack="pgd", threat_model=SMALLER),
+    ]
+    chosen = robust_figure(evaluated(manifest, figures))
+    assert chosen
+    assert chosen.name == "CW"
+
+
+def test_figures_of_another_threat_model_count_where_there_are_no_others(manifest: Manifest) -> None:
+    figures = [figure("small", 0.8, attack="pgd", threat_model=SMALLER)]
+    assert robust_figure(evaluated(manifest, figures)) == figures[0]
+
+
+def test_figures_of_defences_at_inference_are_not_the_models(manifest: Manifest) -> None:
+    figures = [
+        figure("clean with IMT", 0.95, defence="imt"),
+        figure("clean", 0.9),
+        figure("PGD-20 with IMT", 0.2, attack="pgd", threat_model=OWN, defence="imt"),
+        figure("PGD-20", 0.5, attack="pgd", threat_model=OWN),
+    ]
+    measured = evaluated(manifest, figures)
+    assert clean_figure(measured) == figures[1]
+    assert robust_figure(measured) == figures[3]
+
+
+def test_newest_evaluation_counts_wherever_it_stands(manifest: Manifest) -> None:
+    measured = evaluated(manifest, [figure("clean", 0.9)], [figure("clean", 0.8)])
+    assert newest_evaluation(measured) == measured.evaluations[0]
+    chosen = clean_figure(measured)
+    assert chosen
+    assert chosen.accuracy == 0.9
+
+
+def test_nothing_measured_is_nothing_claimed(manifest: Manifest) -> None:
+    never = evaluated(manifest)
+    assert newest_evaluation(never) is clean_figure(never) is robust_figure(never) is None
+    assert robust_figure(evaluated(manifest, [figure("clean", 0.9)])) is None
