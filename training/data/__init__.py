@@ -1,7 +1,7 @@
 """Data sets, and their batches on the device.
 
 ``load("cifar10")`` reads a whole data set into memory as a ``Dataset``; ``Batches`` turns one of its splits
-into augmented batches. Importing this package needs NumPy only; ``Batches`` is imported from
+into augmented batches. Importing this package needs no torch; ``Batches`` is imported from
 ``training.data.loader``, which needs torch.
 """
 

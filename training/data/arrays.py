@@ -64,7 +64,8 @@ def read_file(path: Path, *, name: str, augmentation: Augmentation | None = None
 
 def _open(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds a single array, not an .npz of several.", hint=_HELP)
             missing = [key for key in _REQUIRED if key not in file.files]

@@ -150,11 +150,10 @@ class Batches:
             in which it is yielded.
         """
         crop, (height, width) = self.augment.crop, images.shape[2:]
-        margins = ((0, 0), (0, 0), (crop, crop), (crop, crop))
-        padded = np.pad(images, margins) if crop else images
+        padded = np.pad(images, ((0, 0), (0, 0), (crop, crop), (crop, crop)))
         if self.channels_last:
-            padded = np.ascontiguousarray(padded.transpose(0, 2, 3, 1))
-            view = torch.tensor(padded, device=self.device).unfold(1, height, 1).unfold(2, width, 1)
+            last = np.ascontiguousarray(padded.transpose(0, 2, 3, 1))
+            view = torch.from_numpy(last).to(self.device).unfold(1, height, 1).unfold(2, width, 1)
             return view.permute(0, 1, 2, 4, 5, 3)
-        view = torch.tensor(padded, device=self.device).unfold(2, height, 1).unfold(3, width, 1)
+        view = torch.from_numpy(padded).to(self.device).unfold(2, height, 1).unfold(3, width, 1)
         return view.permute(0, 2, 3, 1, 4, 5)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.errors import DataError
+
+MAX_SIDE = 4096  # the largest height or width that a bundle's manifest allows
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Options:
         cls,
         *,
         download: bool,
-        size: int | tuple[int, int] | None,
+        size: int | Sequence[int] | None,
         channels: int | None,
         test_fraction: float | None,
         seed: int | None,
@@ -34,8 +37,8 @@ class Options:
             DataError: A value is out of range.
         """
         both = (size, size) if isinstance(size, int) else size
-        if both is not None and (len(both) != 2 or not all(1 <= side <= 4096 for side in both)):
-            raise DataError(f"A size is height and width from 1 to 4096 pixels, not {size!r}.")
+        if both is not None and (len(both) != 2 or not all(1 <= side <= MAX_SIDE for side in both)):
+            raise DataError(f"A size is height and width from 1 to {MAX_SIDE} pixels, not {size!r}.")
         if channels not in (None, 1, 3):
             raise DataError(f"Images have 1 or 3 channels, not {channels!r}.")
         if test_fraction is not None and not 0 < test_fraction < 1:
@@ -44,7 +47,7 @@ class Options:
             raise DataError(f"A seed is a whole number, 0 or more, not {seed!r}.")
         return cls(
             download=download,
-            size=both,
+            size=None if both is None else (both[0], both[1]),
             channels=channels,
             test_fraction=cls.test_fraction if test_fraction is None else test_fraction,
             seed=cls.seed if seed is None else seed,

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from training.data.errors import DataError
 from training.data.options import Options
 
 DIGITS = tuple("0123456789")
+_NOTE = "The published files, as torchvision reads them."
 CIFAR_AUGMENTATION = Augmentation(crop=4, flip=True)
 #: The paper on Feature Scattering crops and flips SVHN too; its code does neither. A mirrored digit is
 #: another sign, so it is never flipped here unless asked; `crop=0` gives what the code does.
@@ -29,7 +31,7 @@ def read_cifar10(name: str, root: Path, options: Options) -> Dataset:
     """
     file = root / "cifar10.npz"
     if not file.exists():
-        return _read_cifar(name, "CIFAR10", root, options, or_else=[file])
+        return _read_cifar(name, "CIFAR10", root, options, or_else=file)
     dataset = read_file(file, name=name, augmentation=CIFAR_AUGMENTATION)
     if dataset.shape != (3, 32, 32) or len(dataset.classes) != 10:
         raise DataError(
@@ -47,7 +49,7 @@ def read_cifar100(name: str, root: Path, options: Options) -> Dataset:
 
 def read_svhn(name: str, root: Path, options: Options) -> Dataset:
     """Read the cropped house numbers, 73,257 and 26,032 colour images, from ``{train,test}_32x32.mat``."""
-    kind = _torchvision("SVHN")
+    kind = _torchvision("SVHN", name)
     files = [root / kind.split_list[split][1] for split in ("train", "test")]
     pair = _read_pair(name, files, lambda part: kind(root, split=part, download=options.download), options)
     train, test = (Split(np.ascontiguousarray(part.data), part.labels.astype(np.int64)) for part in pair)
@@ -56,7 +58,7 @@ def read_svhn(name: str, root: Path, options: Options) -> Dataset:
 
 def read_mnist(name: str, root: Path, options: Options) -> Dataset:
     """Read MNIST, 60,000 and 10,000 grey images of 28x28 pixels, from ``MNIST/raw/``. It is not augmented."""
-    kind = _torchvision("MNIST")
+    kind = _torchvision("MNIST", name)
     stems = [resource.removesuffix(".gz") for resource, _ in kind.resources]
     files = [root / "MNIST" / "raw" / stem for stem in stems]
     pair = _read_pair(
@@ -66,13 +68,10 @@ def read_mnist(name: str, root: Path, options: Options) -> Dataset:
     return Dataset(name, train, test, classes=DIGITS, note=_NOTE)
 
 
-_NOTE = "The published files, as torchvision reads them."
-
-
 def _read_cifar(
-    name: str, kind_name: str, root: Path, options: Options, or_else: list[Path] | None = None
+    name: str, kind_name: str, root: Path, options: Options, or_else: Path | None = None
 ) -> Dataset:
-    kind = _torchvision(kind_name)
+    kind = _torchvision(kind_name, name)
     listed = [entry for entry, _ in (*kind.train_list, *kind.test_list)] + [kind.meta["filename"]]
     files = [root / kind.base_folder / entry for entry in listed]
     pair = _read_pair(
@@ -91,11 +90,11 @@ def _read_cifar(
     )
 
 
-def _torchvision(kind: str) -> Any:
+def _torchvision(kind: str, name: str) -> Any:
     try:
         from torchvision import datasets
     except ModuleNotFoundError:
-        raise MissingExtraError("torchvision", "train", "A published data set") from None
+        raise MissingExtraError("torchvision", "train", f"The data set {name!r}") from None
     return getattr(datasets, kind)
 
 
@@ -104,31 +103,35 @@ def _read_pair(
     files: list[Path],
     open_part: Callable[[str], Any],
     options: Options,
-    or_else: list[Path] | None = None,
+    or_else: Path | None = None,
 ) -> list[Any]:
     """Open the training and the test part with torchvision, turning its failures into errors with a fix."""
     if not options.download:
-        _check_present(name, files, or_else or [])
+        _check_present(name, files, or_else)
     try:
         with warnings.catch_warnings():
             # The published CIFAR pickles write `align` as a number, which NumPy 2.4 warns about.
             warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
             return [open_part("train"), open_part("test")]
     except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "scipy", "train", f"The data set {name!r}") from None
+        package = (error.name or "scipy").partition(".")[0]
+        raise MissingExtraError(package, "train", f"The data set {name!r}") from None
     except (OSError, EOFError, RuntimeError, ValueError, AssertionError, TypeError, KeyError) as error:
-        if any(not file.is_file() for file in files):
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
+        missing = [str(file) for file in files if not file.is_file()]
+        if missing:
             raise DataError(
                 f"The data set {name!r} could not be downloaded: {error}",
-                hint=f"Fetch it elsewhere and put these files there: {', '.join(map(str, files))}.",
+                hint=f"Fetch it elsewhere and put these files there: {', '.join(missing)}.",
             ) from None
         raise DataError(
             f"The files of {name!r} under {files[0].parent} are damaged: {error}",
-            hint="Delete them and fetch them again, with --download or by hand.",
+            hint="Delete them and fetch them again, with holdfast train RECIPE --download or by hand.",
         ) from None
 
 
-def _check_present(name: str, files: list[Path], or_else: list[Path]) -> None:
+def _check_present(name: str, files: list[Path], or_else: Path | None) -> None:
     missing = [file for file in files if not file.is_file()]
     if not missing:
         return
@@ -138,9 +141,9 @@ def _check_present(name: str, files: list[Path], or_else: list[Path]) -> None:
             f"The files of {name!r} under {packed[0].parent} are still compressed.",
             hint=f"Unpack them with: gunzip --keep {packed[0].parent}/*.gz",
         )
-    instead = f" (or {or_else[0]})" if or_else else ""
+    instead = f" (or {or_else})" if or_else else ""
     raise DataError(
         f"The data set {name!r} is not there: {', '.join(map(str, missing))} missing{instead}.",
-        hint="Point --data-root or HOLDFAST_DATA at the folder that has it, or add --download to fetch it. "
-        "The data set 'digits' needs no files.",
+        hint="Point --data-root or HOLDFAST_DATA at the folder that has it, or fetch it with: "
+        "holdfast train RECIPE --download. The data set 'digits' needs no files.",
     )

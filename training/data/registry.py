@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training.data import arrays, digits, published
+from training.data import arrays, digits, folder, published
 from training.data.dataset import Augmentation, Dataset
 from training.data.errors import DataError
 from training.data.options import Options
@@ -30,6 +30,7 @@ _NAMED = {
 }
 _PATHS = {
     "npz": _Source(arrays.read),
+    "folder": _Source(folder.read, frozenset({"size", "channels", "test_fraction", "seed"})),
 }
 
 
@@ -48,7 +49,7 @@ def load(
     root: Path | str | None = None,
     *,
     download: bool = False,
-    size: int | tuple[int, int] | None = None,
+    size: int | Sequence[int] | None = None,
     channels: int | None = None,
     test_fraction: float | None = None,
     seed: int | None = None,
