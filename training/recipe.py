@@ -25,12 +25,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class DatasetOptions(Section):
+    """How a set is read, where it leaves a choice; see :func:`training.data.load`."""
+
+    size: int | tuple[int, int] | None = None
+    channels: Literal[1, 3] | None = None
+    test_fraction: Annotated[float | None, Field(gt=0, lt=1)] = None
+    seed: Annotated[int | None, Field(ge=0)] = None
+    crop: Annotated[int | None, Field(ge=0)] = None
+    flip: bool | None = None
+
+
 class DatasetSection(Section):
-    """Which images."""
+    """Which images, and whether they are cropped and mirrored as the set allows."""
 
     name: Annotated[str, Field(description="A name in training.data: cifar10, mnist, digits, npz:FILE, …")]
     augment: bool = True
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: DatasetOptions = DatasetOptions()
 
 
 class ModelSection(Section):

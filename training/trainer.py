@@ -43,7 +43,7 @@ class Reporter(Protocol):
     def stepped(self, step: int, loss: float, learning_rate: float, images_per_second: float) -> None:
         """A step is done; called a few times a second at most."""
 
-    def epoch_ended(self, epoch: int, measured: dict[str, float]) -> None:
+    def epoch_ended(self, epoch: int, step: int, measured: dict[str, float]) -> None:
         """An epoch is done, with what was measured after it."""
 
     def saved(self, path: Path) -> None:
@@ -145,7 +145,7 @@ class Trainer:
             measured = {"epoch": float(self.epoch), "loss": loss.item()} | self._monitor()
             self.seconds = clock.tick()
             self.history.append(measured)
-            self.reporter.epoch_ended(self.epoch, measured)
+            self.reporter.epoch_ended(self.epoch, self.step, measured)
             self.save()
             saved = time.monotonic()
         return self.info()
@@ -245,14 +245,14 @@ class Trainer:
             raise UsageError(
                 f"The run in {self.directory} was trained on other data ({info.dataset.name}, digest "
                 f"{info.dataset.digest}) than {self.facts.name}, digest {self.facts.digest}.",
-                hint="Give the same --data-root, or another --run directory.",
+                hint="Give the same --data-root, or another --run-dir.",
             )
         now, then = self.recipe.model_dump(mode="json"), info.recipe
         changed = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
         if changed:
             raise UsageError(
-                f"The run in {self.directory} was started with another recipe: {', '.join(changed)} differ.",
-                hint="Give the same recipe and --set values, or another --run directory.",
+                f"The run in {self.directory} was started with another recipe: {', '.join(changed)} changed.",
+                hint="Give the same recipe and --set values, or another --run-dir.",
             )
 
 
