@@ -141,9 +141,10 @@ def _check_present(name: str, files: list[Path], or_else: Path | None) -> None:
             f"The files of {name!r} under {packed[0].parent} are still compressed.",
             hint=f"Unpack them with: gunzip --keep {packed[0].parent}/*.gz",
         )
-    instead = f" (or {or_else})" if or_else else ""
+    listed = ", ".join(file.name for file in missing)
+    instead = f", and there is no {or_else}" if or_else else ""
     raise DataError(
-        f"The data set {name!r} is not there: {', '.join(map(str, missing))} missing{instead}.",
+        f"The data set {name!r} is not there: {listed} missing in {missing[0].parent}{instead}.",
         hint="Point --data-root or HOLDFAST_DATA at the folder that has it, or fetch it with: "
         "holdfast train RECIPE --download. The data set 'digits' needs no files.",
     )
