@@ -41,7 +41,7 @@ def models(
     if name is not None:
         _show(resolve(name, store), verified=verify, json=json)
         return
-    found = list(_survey(ModelStore(store), verify=verify))
+    found = _survey(ModelStore(store), verify=verify)
     _list(found, store, verified=verify, json=json)
     if any(isinstance(entry.bundle, BundleError) for entry in found):
         raise typer.Exit(1)
@@ -57,18 +57,24 @@ class _Entry:
 
 
 def _survey(store: ModelStore, *, verify: bool) -> list[_Entry]:
+    from holdfast.console import progress
+
+    places = [(name, version) for name in store.names() for version in store.versions(name)]
     entries = []
-    for name in store.names():
-        for version in store.versions(name):
+    with progress("Verifying", len(places), unit="bundles", quiet=not verify) as bar:
+        for name, version in places:
             try:
                 bundle: Bundle | BundleError = store.open(name, version, verify=verify)
             except BundleError as error:
                 bundle = error
             entries.append(_Entry(name, version, bundle))
+            bar.advance()
     return entries
 
 
 def _list(found: list[_Entry], store: Path, *, verified: bool, json: bool) -> None:
+    from rich.markup import escape
+
     from holdfast.console import format_size, print_json, stderr, stdout, table
 
     if json:
@@ -90,11 +96,11 @@ def _list(found: list[_Entry], store: Path, *, verified: bool, json: bool) -> No
         listing.add_row(
             entry.name,
             entry.version,
-            manifest.method,
-            manifest.dataset.name,
+            escape(manifest.method),
+            escape(manifest.dataset.name),
             _accuracy(clean),
             _accuracy(robust),
-            _attack(robust) + (" (unreliable)" if robust and _doubted(manifest) else ""),
+            escape(_attack(robust)) + (" (unreliable)" if robust and _doubted(manifest) else ""),
             format_size(_size(entry.bundle)),
             *(["ok"] if verified else []),
         )

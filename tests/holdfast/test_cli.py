@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import resource
 import shutil
 import signal
@@ -77,9 +78,11 @@ def test_nothing_heavy_is_imported_for(arguments: list[str]) -> None:
     assert imported(*arguments) == ""
 
 
-def test_nothing_heavy_is_imported_to_complete_commands() -> None:
+def test_nothing_heavy_is_imported_to_complete() -> None:
     environment = {"_HOLDFAST_COMPLETE": "complete_bash", "COMP_WORDS": "holdfast ", "COMP_CWORD": "1"}
     assert imported(**environment) == ""
+    environment |= {"COMP_WORDS": "holdfast classify --", "COMP_CWORD": "2"}
+    assert imported(**environment) in ("", "pydantic")  # which Typer reads values with
 
 
 def test_help_takes_less_than_a_third_of_a_second() -> None:
@@ -200,7 +203,7 @@ def demo(tmp_path: Path) -> Callable[..., Outcome]:
 
 
 def test_commands_of_other_distributions_are_found(demo: Callable[..., Outcome]) -> None:
-    assert "  demo        Do what a test asks for." in demo("--help").out
+    assert re.search(r"^  demo +Do what a test asks for\.$", demo("--help").out, re.MULTILINE)
     assert demo("demo", "nothing") == Outcome(0, "", "")
 
 

@@ -83,6 +83,12 @@ def test_doubted_figures_are_marked(store: Path, capsys: pytest.CaptureFixture[s
     assert ["(unreliable)" in row for row in rows] == [True, False, False]
 
 
+def test_names_are_shown_as_they_are(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = store / "other" / "1"
+    write_manifest(root, Bundle.open(root).manifest.model_copy(update={"method": "new[red]method"}))
+    assert "new[red]method" in invoke(capsys, "models", "--store", store).out
+
+
 def test_empty_store_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = invoke(capsys, "models", "--store", tmp_path)
     assert (outcome.code, outcome.out) == (0, "")
@@ -117,6 +123,7 @@ def test_verification_of_whole_bundles_says_ok(store: Path, capsys: pytest.Captu
     outcome = invoke(capsys, "models", "--store", store, "--verify")
     assert outcome.code == 0
     assert [line.split()[-1] for line in outcome.out.splitlines()[2:]] == ["ok"] * 3
+    assert "Verifying: 3 of 3 bundles" in outcome.err
     one = invoke(capsys, "models", "tiny", "--store", store, "--verify")
     assert (one.code, one.err.split()[-1]) == (0, "ok.")
 
