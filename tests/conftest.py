@@ -20,3 +20,13 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_bundle(tiny_store: Path) -> Path:
     """The directory of the bundle in ``tiny_store``; see support.tiny for what it predicts."""
     return tiny_store / "tiny" / "1"
+
+
+@pytest.fixture(scope="session")
+def digits_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store with ``digits/1``, a small network trained on scanned digits. Do not change it."""
+    from support.digits import make_digits_bundle, train_digits
+
+    store = tmp_path_factory.mktemp("digits_store")
+    make_digits_bundle(store, train_digits())
+    return store

@@ -1,0 +1,55 @@
+"""From a bundle back to the network: what training goes on from, and what TorchScript is written from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from holdfast.bundle import WEIGHTS, Bundle, BundleError
+from holdfast.errors import UsageError
+from training.models import Network, build
+
+#: Batch norm counts its batches; a model that is served needs no such count.
+_UNNEEDED = ".num_batches_tracked"
+
+
+def rebuild(bundle: Bundle) -> Network:
+    """Build the bundle's architecture and load ``model.safetensors`` into it.
+
+    Tensors that the network does not know are left alone: graphs may keep constants of theirs in that file.
+
+    Returns:
+        The network on the CPU, in eval mode.
+
+    Raises:
+        BundleError: The weights do not fit the architecture that the manifest names.
+    """
+    manifest = bundle.manifest
+    channels, height, width = manifest.input.shape
+    # Mean and deviation are buffers of the network and come with its weights.
+    arguments: dict[str, Any] = {"mean": [0.0] * channels, "std": [1.0] * channels}
+    arguments |= manifest.architecture.arguments
+    try:
+        network = build(
+            manifest.architecture.name,
+            classes=len(manifest.classes),
+            channels=channels,
+            size=(height, width),
+            **arguments,
+        )
+        tensors = load_file(bundle.path(WEIGHTS))
+        known = network.state_dict().keys()
+        result = network.load_state_dict({k: v for k, v in tensors.items() if k in known}, strict=False)
+        missing = [key for key in result.missing_keys if not key.endswith(_UNNEEDED)]
+        if missing:
+            raise RuntimeError(f"{missing[0]} is missing")
+    except (UsageError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise BundleError(
+            f"Model {bundle.name} version {bundle.version} cannot be built again as "
+            f"{manifest.architecture.name!r}: {reason}",
+            hint="Export it again with this Holdfast: holdfast export",
+        ) from None
+    return network.eval()
