@@ -1,0 +1,1 @@
+"""TorchServe: the handler that it runs, and running it."""

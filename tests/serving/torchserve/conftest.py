@@ -1,0 +1,45 @@
+"""One real TorchServe for all tests here, with the digits and, where there is one, the shipped model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from holdfast.archive import WorkerSettings
+from holdfast.bundle import ModelStore
+from serving.torchserve.config import LaunchSettings
+from serving.torchserve.java import find_java
+from serving.torchserve.launch import TorchServe, find_archives, free_port
+
+SHIPPED = Path(__file__).parents[3] / "model_store"
+
+
+@pytest.fixture(scope="session")
+def archived_store(digits_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of bundles and their archives: ``digits/1``, and the newest of each model that is shipped."""
+    from training.archive import archive
+
+    store = tmp_path_factory.mktemp("archived_store")
+    sources = [ModelStore(digits_store)]
+    if SHIPPED.is_dir():
+        sources.append(ModelStore(SHIPPED))
+    for source in sources:
+        for name in source.names():
+            directory = source.directory(name)
+            shutil.copytree(directory, store / name / directory.name)
+            # Long enough for requests that are sent together to meet in one batch on a slow machine.
+            archive(ModelStore(store).open(name), store, settings=WorkerSettings(batch_delay=30))
+    return store
+
+
+@pytest.fixture(scope="session")
+def torchserve(archived_store: Path) -> Iterator[TorchServe]:
+    """TorchServe, answering. Who stops or kills a part of it starts that part again."""
+    settings = LaunchSettings(port=free_port(), metrics_port=free_port(), heap="256m")
+    with TorchServe(find_archives(archived_store), settings, find_java()) as server:
+        server.start()
+        server.wait_ready()
+        yield server
