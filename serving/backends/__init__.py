@@ -1,1 +1,1 @@
-"""What runs a model for the gateway: ONNX Runtime in this process, or a server elsewhere, behind one protocol."""
+"""What runs a model for the gateway: ONNX Runtime here or a server elsewhere, behind one protocol."""

@@ -1,0 +1,84 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+
+from holdfast.images import ImageLimits
+from serving.backends.base import Backend
+from serving.backends.cores import count_cores
+from serving.gateway import openapi, problems
+from serving.gateway.access_log import CLIENT_GONE, AccessLogMiddleware
+from serving.gateway.admission import Admission
+from serving.gateway.backend import make_backend
+from serving.gateway.body import ClientGoneError
+from serving.gateway.classification import Classifier
+from serving.gateway.decoding import Decoder
+from serving.gateway.guard import GuardMiddleware
+from serving.gateway.lifecycle import Lifecycle
+from serving.gateway.request_id import RequestIdMiddleware
+from serving.gateway.routes import classify, health, models, pages
+from serving.gateway.services import Services
+from serving.settings import Settings, load_settings
+
+
+def create_app(settings: Settings | None = None, *, backend: Backend | None = None) -> FastAPI:
+    """Make a gateway.
+
+    The application starts to load the models when its lifespan begins, and answers ``/readyz`` with 503 until
+    they are warm. ``app.state.services`` has its parts.
+
+    Args:
+        settings: How it is set up; read from the environment if ``None``.
+        backend: What runs the models; made as the settings say if ``None``.
+
+    Raises:
+        UsageError: A setting in the environment cannot be used.
+    """
+    settings = settings or load_settings()
+    backend = backend or make_backend(settings)
+    decoder = Decoder(
+        ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels), threads=count_cores()
+    )
+    lifecycle = Lifecycle(backend)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        lifecycle.start()
+        try:
+            yield
+        finally:
+            await lifecycle.stop()
+            decoder.close()
+
+    app = FastAPI(
+        title=openapi.TITLE,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
+    )
+    app.state.services = Services(
+        settings=settings,
+        lifecycle=lifecycle,
+        admission=Admission(max_requests=settings.max_requests, max_bytes=settings.max_memory),
+        classifier=Classifier(backend, decoder),
+    )
+    for module in (classify, models, health, pages):
+        app.include_router(module.router)
+    problems.install(app)
+    openapi.install(app)
+    app.add_exception_handler(ClientGoneError, _answer_nobody)
+    # The last one added is the first to see a request.
+    app.add_middleware(GuardMiddleware)
+    app.add_middleware(AccessLogMiddleware)
+    app.add_middleware(RequestIdMiddleware)
+    return app
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    """The caller has gone; the status is for the log."""
+    return Response(status_code=CLIENT_GONE)

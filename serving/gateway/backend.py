@@ -1,0 +1,31 @@
+"""Making the backend that the settings name. Only that one's dependencies are imported."""
+
+from __future__ import annotations
+
+from holdfast.bundle import ModelStore
+from serving.backends.base import Backend
+from serving.gateway.request_id import current_request_id
+from serving.settings import Settings
+
+
+def make_backend(settings: Settings) -> Backend:
+    """The backend that ``settings.backend`` names, not started yet."""
+    store = ModelStore(settings.model_store)
+    if settings.backend == "torchserve":
+        from serving.backends.torchserve import TorchServeBackend
+
+        return TorchServeBackend(
+            store,
+            settings.torchserve_url,
+            timeout=settings.deadline,
+            request_id=current_request_id.get,
+        )
+    from serving.backends.onnx import OnnxBackend
+
+    return OnnxBackend(
+        store,
+        max_batch=settings.max_batch,
+        max_delay=settings.max_delay,
+        queue=settings.queue,
+        threads=settings.threads,
+    )

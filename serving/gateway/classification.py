@@ -1,0 +1,145 @@
+"""Classifying the images of one request: the function behind every front end of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.bundle import Bundle
+from holdfast.manifest import Defence
+from serving.backends.base import Backend, DeadlineExceededError, Prediction
+from serving.gateway.decoding import Decoder
+from serving.gateway.problems import DEFENCE_NOT_OFFERED, Problem
+from serving.gateway.schemas import Classification, ClassProbability, ImagePrediction, RequestTimings
+from serving.gateway.uploads import Encoded
+
+
+class Classifier:
+    """Decodes images, has the backend run the model, and words its answer.
+
+    Args:
+        backend: What runs the model.
+        decoder: What decodes the images.
+    """
+
+    def __init__(self, backend: Backend, decoder: Decoder) -> None:
+        self._backend = backend
+        self._decoder = decoder
+
+    async def classify(
+        self,
+        bundle: Bundle,
+        images: Sequence[Encoded],
+        *,
+        defence: Defence,
+        top_k: int,
+        started: float,
+        deadline: float,
+        request_id: str,
+    ) -> Classification:
+        """Classify images.
+
+        Args:
+            bundle: The model.
+            images: The encoded images, at least one.
+            defence: A defence that the bundle offers.
+            top_k: How many classes to list, at least one.
+            started: When the request began, on the clock of ``time.monotonic()``.
+            deadline: When the answer is of no more use, on the same clock.
+            request_id: The request's id.
+
+        Raises:
+            ImageError, Problem: An image cannot be used.
+            BackendError: There is no answer.
+        """
+        decoding = time.monotonic()
+        pixels = await self._decoder.decode(images, bundle.manifest.input, deadline=deadline)
+        decoded = time.monotonic()
+        if decoded > deadline:
+            raise DeadlineExceededError("The time for this request ran out before the model could begin.")
+        prediction = await self._backend.predict(
+            bundle.name, bundle.version, pixels, defence=defence, deadline=deadline
+        )
+        predictions = word(prediction, bundle.manifest.classes, top_k)
+        timings = RequestTimings(
+            decode_ms=_milliseconds(decoded - decoding),
+            queue_ms=_milliseconds(prediction.timings.queue),
+            inference_ms=_milliseconds(prediction.timings.inference),
+            total_ms=_milliseconds(time.monotonic() - started),
+        )
+        return Classification(
+            model=bundle.name,
+            version=bundle.version,
+            defence=defence,
+            predictions=predictions,
+            timings=timings,
+            request_id=request_id,
+        )
+
+
+def choose_defence(bundle: Bundle, asked: str) -> Defence:
+    """The defence that was asked for.
+
+    Raises:
+        Problem: The model does not offer it.
+    """
+    # In an address a bare + is a space, so `?defence=imt+` arrives as "imt ".
+    asked = asked.replace(" ", "+")
+    offered = bundle.manifest.defences
+    if asked not in offered:
+        raise Problem(
+            DEFENCE_NOT_OFFERED,
+            f"Model '{bundle.name}' version {bundle.version} does not offer the defence '{asked[:40]}'. "
+            f"It offers: {', '.join(offered)}.",
+            members={"offered": list(offered)},
+        )
+    return asked
+
+
+def word(prediction: Prediction, classes: Sequence[str], top_k: int) -> list[ImagePrediction]:
+    """What a prediction says about each of its images.
+
+    Args:
+        prediction: The backend's answer for n images.
+        classes: The names of the classes.
+        top_k: How many classes to list at most.
+    """
+    probabilities = softmax(prediction.logits)
+    ranking = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    rounded = probabilities.round(6)
+    manifold = [None] * len(rounded) if prediction.manifold is None else prediction.manifold.tolist()
+    return [
+        _word_one(row, ranked, classes, evidence)
+        for row, ranked, evidence in zip(rounded.tolist(), ranking.tolist(), manifold, strict=True)
+    ]
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities (n, classes) of logits (n, classes)."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def _word_one(
+    row: list[float], ranked: list[int], classes: Sequence[str], manifold: float | None
+) -> ImagePrediction:
+    best = [
+        ClassProbability(label=classes[index], class_index=index, probability=row[index]) for index in ranked
+    ]
+    return ImagePrediction(
+        label=best[0].label,
+        class_index=best[0].class_index,
+        probability=best[0].probability,
+        top_k=best,
+        probabilities=dict(zip(classes, row, strict=True)),
+        manifold=manifold,
+    )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(max(0.0, seconds) * 1000, 3)

@@ -1,0 +1,97 @@
+"""Where a gateway is in its life, and what it serves while it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Literal
+
+from holdfast.errors import HoldfastError
+from serving.backends.base import Backend
+from serving.backends.catalogue import Catalogue
+from serving.gateway.problems import NOT_READY, Problem, retry_after
+
+logger = logging.getLogger(__name__)
+
+#: starting -> ready -> draining -> stopped; starting -> failed.
+State = Literal["starting", "ready", "draining", "stopped", "failed"]
+
+
+class Lifecycle:
+    """Starts and stops the backend, and knows whether the gateway is ready.
+
+    The backend starts in the background, so that the server answers "alive, not ready" while it loads.
+
+    Args:
+        backend: What runs the models.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.state: State = "starting"
+        self.error: Exception | None = None
+        self._catalogue = Catalogue()
+        self._settled = asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to load the models."""
+        self._starting = asyncio.create_task(self._start())
+
+    async def settled(self) -> None:
+        """Wait until it is known whether the start succeeded; :attr:`error` is set if it did not."""
+        await self._settled.wait()
+
+    def drain(self) -> None:
+        """Be ready no longer; what is asked for all the same is still answered."""
+        if self.state in ("starting", "ready"):
+            self.state = "draining"
+
+    async def stop(self) -> None:
+        """Close the backend: what is running finishes, what is queued is refused."""
+        self.state = "stopped"
+        await self.backend.close()
+        if self._starting is not None:
+            await self._starting
+
+    async def ready(self) -> bool:
+        """Whether a request sent now can be expected to succeed."""
+        return self.state == "ready" and await self.backend.ready()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is served.
+
+        Raises:
+            Problem: Nothing is, yet or any more.
+        """
+        if self.state not in ("ready", "draining") or not self._catalogue:
+            raise Problem(NOT_READY, self.describe(), retry_after(1))
+        return self._catalogue
+
+    def describe(self) -> str:
+        """The state, in a sentence for a caller."""
+        return {
+            "starting": "The models are being loaded and warmed up.",
+            "ready": "The models are served.",
+            "draining": "The server is shutting down.",
+            "stopped": "The server is shutting down.",
+            "failed": "The models could not be loaded.",
+        }[self.state]
+
+    async def _start(self) -> None:
+        try:
+            await self.backend.start()
+        except Exception as error:
+            if self.state == "stopped":
+                return
+            self.state, self.error = "failed", error
+            # What Holdfast raises on purpose says all there is to say; anything else needs its trace.
+            unforeseen = not isinstance(error, HoldfastError)
+            logger.error("The backend did not start: %s", error, exc_info=unforeseen)  # noqa: TRY400
+        else:
+            self._catalogue = Catalogue(self.backend.models())
+            if self.state == "starting":
+                self.state = "ready"
+        finally:
+            self._settled.set()

@@ -1,0 +1,146 @@
+"""The API's description: what FastAPI cannot see for itself in the routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from holdfast.version import __version__
+from serving.gateway.examples import PROBLEM, RED_PNG
+from serving.gateway.problems import MEDIA_TYPE, Kind
+from serving.gateway.schemas import ProblemDocument
+from serving.gateway.uploads import FORM, IMAGE_TYPES, JSON, ImagesBody
+
+TITLE = "Holdfast"
+
+DESCRIPTION = """\
+Classifies images with models that were trained to hold under adversarial attack.
+
+Errors are problem documents by RFC 9457, `application/problem+json`; [/problems](/problems) lists every kind.
+Every answer carries `X-Request-Id`: your own, where the request had one that is well formed, else a new one.
+Where an answer is 503, `Retry-After` says after how many seconds to come back.
+"""
+
+TAGS = [
+    {"name": "classify", "description": "Ask a model what an image shows."},
+    {"name": "models", "description": "What is served, and what was measured on it."},
+    {"name": "health", "description": "For whatever starts, watches and balances servers."},
+]
+
+_REFERENCE = "#/components/schemas/{}"
+
+_REQUEST_ID_HEADER = {
+    "X-Request-Id": {"description": "The request's id.", "required": True, "schema": {"type": "string"}}
+}
+_RETRY_AFTER_HEADER = {
+    "Retry-After": {
+        "description": "Seconds after which to come back.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+
+#: The bodies that a classification takes.
+CLASSIFY_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One image as it is, several as the files of a form, or base64 in JSON.",
+        "content": {
+            **{
+                media_type: {"schema": {"type": "string", "contentMediaType": media_type}}
+                for media_type in IMAGE_TYPES
+            },
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "description": "Every file is an image; the names of the fields do not matter.",
+                    "properties": {
+                        "image": {
+                            "type": "array",
+                            "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                        }
+                    },
+                    "required": ["image"],
+                }
+            },
+            JSON: {
+                "schema": {"$ref": _REFERENCE.format(ImagesBody.__name__)},
+                "examples": {
+                    "one": {"summary": "One image, base64", "value": {"image": RED_PNG}},
+                    "several": {
+                        "summary": "Several images, one of them a data URL",
+                        "value": {"images": [RED_PNG, f"data:image/png;base64,{RED_PNG}"]},
+                    },
+                },
+            },
+        },
+    }
+}
+
+
+def problem_responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """The documented answers for these kinds of problems, by status."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        response = responses.setdefault(
+            kind.status,
+            {
+                "description": "",
+                "headers": _REQUEST_ID_HEADER | (_RETRY_AFTER_HEADER if kind.status == 503 else {}),
+                "content": {
+                    MEDIA_TYPE: {
+                        "schema": {"$ref": _REFERENCE.format(ProblemDocument.__name__)},
+                        "examples": {},
+                    }
+                },
+            },
+        )
+        title = f"{kind.title} (`{kind.name}`)."
+        response["description"] = f"{response['description']} {title}".strip()
+        example = PROBLEM | {
+            "type": kind.type,
+            "title": kind.title,
+            "status": kind.status,
+            "detail": kind.advice,
+        }
+        response["content"][MEDIA_TYPE]["examples"][kind.name] = {"summary": kind.title, "value": example}
+    return responses
+
+
+def operation_id(route: APIRoute) -> str:
+    """An operation is called what its function is called, so that generated clients read well."""
+    return route.name
+
+
+def install(app: FastAPI) -> None:
+    """Let the application describe itself with what the routes do not show: bodies and problems."""
+
+    def describe() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _describe(app)
+        return app.openapi_schema
+
+    app.openapi = describe  # type: ignore[method-assign]
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    description = get_openapi(
+        title=TITLE,
+        version=__version__,
+        summary="Robust image classification",
+        description=DESCRIPTION,
+        tags=TAGS,
+        routes=app.routes,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+    )
+    schemas = description["components"]["schemas"]
+    for model in (ProblemDocument, ImagesBody):
+        schema = model.model_json_schema(ref_template=_REFERENCE.format("{model}"))
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
+    for path in description["paths"].values():
+        for operation in path.values():
+            operation["responses"]["200"]["headers"] = _REQUEST_ID_HEADER
+    return description

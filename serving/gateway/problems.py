@@ -1,0 +1,284 @@
+"""Everything that can go wrong with a request, as RFC 9457 problem documents.
+
+A problem's ``type`` is a place on this server, ``/problems#<name>``, where a person can read what it means.
+Nothing internal (a stack trace, a path, a class) ever becomes part of an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from holdfast import image_errors
+from holdfast.errors import HoldfastError
+from serving.backends import base
+from serving.gateway.request_id import request_id_of
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of problem.
+
+    Attributes:
+        name: Its place on the problems page.
+        status: The HTTP status it is answered with.
+        title: What it is, the same at every occurrence.
+        advice: What the caller can do about it.
+    """
+
+    name: str
+    status: int
+    title: str
+    advice: str
+
+    @property
+    def type(self) -> str:
+        """The URI that identifies the kind, relative to the server."""
+        return f"/problems#{self.name}"
+
+
+#: Every kind there is, by status.
+KINDS: list[Kind] = []
+
+
+def _kind(name: str, status: int, title: str, advice: str) -> Kind:
+    kind = Kind(name, status, title, advice)
+    KINDS.append(kind)
+    return kind
+
+
+MALFORMED_BODY = _kind(
+    "malformed-body",
+    400,
+    "The body cannot be read",
+    "Check that the body is complete and is what its Content-Type says.",
+)
+NOT_FOUND = _kind("not-found", 404, "There is nothing here", "See /docs for the addresses that exist.")
+UNKNOWN_MODEL = _kind("unknown-model", 404, "There is no such model", "GET /v1/models lists the models.")
+UNKNOWN_VERSION = _kind(
+    "unknown-version", 404, "The model has no such version", "GET /v1/models/{model} lists its versions."
+)
+METHOD_NOT_ALLOWED = _kind(
+    "method-not-allowed",
+    405,
+    "This address does not take that method",
+    "The Allow header names those that it takes.",
+)
+BODY_TIMEOUT = _kind(
+    "body-timeout", 408, "The body took too long to arrive", "Send it faster, or send less at once."
+)
+TOO_MANY_BYTES = _kind("too-many-bytes", 413, "Too many bytes", "Send a smaller image, or fewer at once.")
+TOO_MANY_PIXELS = _kind("too-many-pixels", 413, "Too many pixels", "Scale the image down before sending it.")
+TOO_MANY_IMAGES = _kind("too-many-images", 413, "Too many images", "Send them in several requests.")
+UNSUPPORTED_MEDIA_TYPE = _kind(
+    "unsupported-media-type",
+    415,
+    "This content type is not accepted",
+    "Send an image (image/png, image/jpeg, image/webp), a form (multipart/form-data) or application/json.",
+)
+UNSUPPORTED_ENCODING = _kind(
+    "unsupported-content-encoding",
+    415,
+    "Compressed bodies are not accepted",
+    "Send the body without Content-Encoding.",
+)
+UNSUPPORTED_IMAGE = _kind(
+    "unsupported-image-format",
+    415,
+    "This image format is not accepted",
+    "Send the image as PNG, JPEG or WebP.",
+)
+INVALID_REQUEST = _kind(
+    "invalid-request",
+    422,
+    "The request does not follow the schema",
+    "The errors member says what is wrong where.",
+)
+NO_IMAGES = _kind("no-images", 422, "The request has no image", "Send at least one image.")
+EMPTY_IMAGE = _kind("empty-image", 422, "The image is empty", "Check that the file has content.")
+NOT_AN_IMAGE = _kind("not-an-image", 422, "This is not an image", "Send a PNG, JPEG or WebP image.")
+TRUNCATED_IMAGE = _kind("truncated-image", 422, "The image is truncated", "Send the whole file.")
+DAMAGED_IMAGE = _kind("damaged-image", 422, "The image is damaged", "Open it in an editor and save it again.")
+BAD_BASE64 = _kind(
+    "bad-base64",
+    422,
+    "The image is not base64",
+    "Encode it with the standard alphabet (RFC 4648, section 4).",
+)
+DEFENCE_NOT_OFFERED = _kind(
+    "defence-not-offered",
+    422,
+    "The model does not offer this defence",
+    "The offered member lists those it offers.",
+)
+INTERNAL_ERROR = _kind(
+    "internal-error",
+    500,
+    "The server failed",
+    "Report it with the request_id; it finds the cause in the server's log.",
+)
+INFERENCE_FAILED = _kind(
+    "inference-failed", 500, "The model failed on this input", "Report it with the request_id and the image."
+)
+NOT_READY = _kind("not-ready", 503, "The server is not ready", "Try again after the time in Retry-After.")
+OVERLOADED = _kind("overloaded", 503, "The server is busy", "Try again after the time in Retry-After.")
+BACKEND_UNAVAILABLE = _kind(
+    "backend-unavailable",
+    503,
+    "What runs the model does not answer",
+    "Try again after the time in Retry-After.",
+)
+DEADLINE_EXCEEDED = _kind(
+    "deadline-exceeded",
+    504,
+    "The time for the request ran out",
+    "Try again when there is less load, or send less.",
+)
+
+#: What Holdfast raises, and the kind of problem it is for a caller; the most special class comes first.
+_KINDS_OF_ERRORS: tuple[tuple[type[HoldfastError], Kind], ...] = (
+    (image_errors.EmptyImageError, EMPTY_IMAGE),
+    (image_errors.TooManyBytesError, TOO_MANY_BYTES),
+    (image_errors.TooManyPixelsError, TOO_MANY_PIXELS),
+    (image_errors.UnsupportedFormatError, UNSUPPORTED_IMAGE),
+    (image_errors.NotAnImageError, NOT_AN_IMAGE),
+    (image_errors.TruncatedImageError, TRUNCATED_IMAGE),
+    (image_errors.ImageError, DAMAGED_IMAGE),
+    (base.UnknownModelError, UNKNOWN_MODEL),
+    (base.UnknownVersionError, UNKNOWN_VERSION),
+    (base.UnsupportedDefenceError, DEFENCE_NOT_OFFERED),
+    (base.OverloadedError, OVERLOADED),
+    (base.DeadlineExceededError, DEADLINE_EXCEEDED),
+    (base.UnavailableError, BACKEND_UNAVAILABLE),
+    (base.InferenceError, INFERENCE_FAILED),
+)
+
+
+@dataclass
+class Problem(Exception):  # noqa: N818 - the noun of RFC 9457
+    """A request ends with this problem.
+
+    Attributes:
+        kind: What kind of problem it is.
+        detail: This occurrence: what was given, what was expected.
+        headers: Further headers of the answer, e.g. ``Retry-After``.
+        members: Further members of the document.
+    """
+
+    kind: Kind
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Let the exception carry its detail as its message."""
+        super().__init__(self.detail)
+
+    @classmethod
+    def of(cls, error: HoldfastError) -> Problem | None:
+        """The problem that an error of Holdfast is for a caller; ``None`` if it is none of theirs."""
+        kind = next((kind for known, kind in _KINDS_OF_ERRORS if isinstance(error, known)), None)
+        if kind is None:
+            return None
+        seconds = error.retry_after if isinstance(error, base.OverloadedError) else 1.0
+        headers = retry_after(seconds) if kind.status == 503 else {}
+        return cls(kind, f"{error.message} {error.hint}".strip(), headers)
+
+    def document(self, instance: str, request_id: str) -> dict[str, Any]:
+        """The members of the problem document."""
+        return {
+            "type": self.kind.type,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            "instance": instance,
+            "request_id": request_id,
+            **self.members,
+        }
+
+    def response(self, request: Request) -> Response:
+        """The answer to ``request``."""
+        document = self.document(request.url.path, request_id_of(request.scope))
+        return Response(to_json(document), self.kind.status, dict(self.headers), MEDIA_TYPE)
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """The header that asks to come back after whole seconds, at least one."""
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of the application be answered with a problem document."""
+    for error_type in (Problem, HoldfastError, RequestValidationError, HTTPException):
+        app.add_exception_handler(error_type, _answer)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    """Answer with the problem that the error is for the caller; what is none of theirs goes on."""
+    if isinstance(error, Problem):
+        problem: Problem | None = error
+    elif isinstance(error, HoldfastError):
+        problem = Problem.of(error)
+    elif isinstance(error, RequestValidationError):
+        problem = invalid_request(error.errors())
+    elif isinstance(error, HTTPException):
+        problem = _of_framework(request, error)
+    else:
+        problem = None
+    if problem is None:
+        raise error
+    return problem.response(request)
+
+
+def _of_framework(request: Request, error: HTTPException) -> Problem | None:
+    """The problem behind an error that the framework raised: no such address, or not with this method."""
+    headers = dict(error.headers or {})
+    if error.status_code == 404:
+        return Problem(NOT_FOUND, f"There is nothing at {request.url.path}. {NOT_FOUND.advice}", headers)
+    if error.status_code == 405:
+        allowed = headers.get("Allow", "other methods")
+        detail = f"{request.url.path} does not take {request.method}; it takes {allowed}."
+        return Problem(METHOD_NOT_ALLOWED, detail, headers)
+    if 400 <= error.status_code < 500:
+        return Problem(MALFORMED_BODY, MALFORMED_BODY.advice, headers)
+    return None
+
+
+def invalid_request(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """The problem of a request that pydantic refused."""
+    listed = [{"where": _place(error["loc"]), "message": _sentence(error)} for error in errors]
+    first = listed[0]
+    more = f" There are {len(listed) - 1} more such errors." if len(listed) > 1 else ""
+    return Problem(INVALID_REQUEST, f"{first['where']}: {first['message']}{more}", members={"errors": listed})
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """Where in the request, as a person would say it: ``query top_k``, ``body images[2]``."""
+    if not location:
+        return "body"
+    part, *rest = location
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in rest)
+    return f"{part} {path.lstrip('.')}".strip()
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "There is nothing of this name."
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    shown = ""
+    if isinstance(given, str | int | float | bool) and error["type"] != "json_invalid":
+        text = json.dumps(given, ensure_ascii=False)
+        shown = f", not {text}" if len(text) <= 80 else ""
+    return f"{message}{shown}."

@@ -1,0 +1,38 @@
+"""``/livez`` and ``/readyz``: for whatever starts, watches and balances servers."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from serving.gateway import problems
+from serving.gateway.openapi import problem_responses
+from serving.gateway.problems import NOT_READY, Problem, retry_after
+from serving.gateway.schemas import Health
+from serving.gateway.services import services_of
+
+router = APIRouter(tags=["health"])
+
+_PROBLEMS = problem_responses(problems.INTERNAL_ERROR, problems.NOT_READY)
+
+
+@router.head("/livez", include_in_schema=False)
+@router.get("/livez", summary="Is the server alive?", responses=_PROBLEMS)
+async def livez(request: Request) -> Health:
+    """Alive from the first moment until the end, unless the models could not be loaded: then restart it."""
+    lifecycle = services_of(request).lifecycle
+    if lifecycle.state == "failed":
+        raise Problem(NOT_READY, lifecycle.describe(), retry_after(1))
+    return Health(status="alive")
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", summary="Can the server classify?", responses=_PROBLEMS)
+async def readyz(request: Request) -> Health:
+    """Ready when the models are loaded and warm, and until the server begins to shut down."""
+    lifecycle = services_of(request).lifecycle
+    if not await lifecycle.ready():
+        reason = lifecycle.describe()
+        if lifecycle.state == "ready":
+            reason = "What runs the models does not answer at the moment."
+        raise Problem(NOT_READY, reason, retry_after(1))
+    return Health(status="ready")

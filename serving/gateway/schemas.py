@@ -1,0 +1,182 @@
+"""What the gateway answers, as pydantic models: the same models render the answer and document it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from holdfast.manifest import (
+    Architecture,
+    Dataset,
+    Defence,
+    Evaluation,
+    Head,
+    InputSpec,
+    Parity,
+    ThreatModel,
+    TrainingRun,
+)
+from serving.gateway.examples import CLASSIFICATION, MODEL, PROBLEM
+
+
+class ClassifyQuery(BaseModel):
+    """What can be chosen in the address of a classification."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    top_k: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="How many of the most probable classes to list; all, if it is more than there are.",
+        ),
+    ] = 5
+    defence: Annotated[
+        str,
+        Field(
+            description="A defence at inference that the model offers; `GET /v1/models/{model}` lists them.",
+            examples=["none"],
+        ),
+    ] = "none"
+
+
+class ClassProbability(BaseModel):
+    """One class and how probable it is."""
+
+    label: Annotated[str, Field(description="The class's name.")]
+    class_index: Annotated[int, Field(ge=0, description="The class's number, from 0, in the model's order.")]
+    probability: Annotated[float, Field(ge=0, le=1)]
+
+
+class ImagePrediction(ClassProbability):
+    """The answer for one image: its most probable class, and all others."""
+
+    top_k: Annotated[list[ClassProbability], Field(description="The most probable classes, best first.")]
+    probabilities: Annotated[
+        dict[str, float],
+        Field(description="The probability of every class, in the model's order, rounded to six decimals."),
+    ]
+    manifold: Annotated[
+        float | None,
+        Field(description="The model's manifold evidence; only models that give it have this member."),
+    ] = None
+
+
+class RequestTimings(BaseModel):
+    """Where the time went, in milliseconds on the server."""
+
+    decode_ms: Annotated[float, Field(ge=0, description="Decoding and resizing the images.")]
+    queue_ms: Annotated[float, Field(ge=0, description="Waiting for the model.")]
+    inference_ms: Annotated[
+        float, Field(ge=0, description="The model, for the whole batch that these images ran in.")
+    ]
+    total_ms: Annotated[float, Field(ge=0, description="From the request's headers to this answer.")]
+
+
+class Classification(BaseModel):
+    """The answer to a classification: one prediction for each image, in the order of the request."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [CLASSIFICATION]}, protected_namespaces=())
+
+    model: str
+    version: str
+    defence: Defence
+    predictions: list[ImagePrediction]
+    timings: RequestTimings
+    request_id: Annotated[str, Field(description="The id in X-Request-Id and in the server's log.")]
+
+
+class ModelSummary(BaseModel):
+    """A model in the list of models."""
+
+    name: str
+    description: str
+    versions: Annotated[list[str], Field(description="Oldest first.")]
+    latest: Annotated[str, Field(description="The version that answers where none is named.")]
+    dataset: str
+    classes: Annotated[int, Field(description="How many classes it tells apart.")]
+    defences: list[Defence]
+
+
+class ModelList(BaseModel):
+    """The models that are served."""
+
+    models: list[ModelSummary]
+
+
+class ModelDetail(BaseModel):
+    """One version of a model: what it takes, what it answers, and what was measured on it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [MODEL]})
+
+    name: str
+    version: str
+    versions: Annotated[list[str], Field(description="All versions of the model, oldest first.")]
+    description: str
+    created: datetime
+    method: Annotated[str, Field(description="The training method.")]
+    dataset: Dataset
+    classes: Annotated[list[str], Field(description="The classes' names, in the model's order.")]
+    input: Annotated[
+        InputSpec,
+        Field(
+            description="What the model takes. An image of another size is scaled, with antialiasing and its "
+            "aspect kept, until it covers this size, and what stands out is cut off evenly."
+        ),
+    ]
+    head: Head
+    defences: Annotated[list[Defence], Field(description="What `defence` may be in a classification.")]
+    threat_model: Annotated[ThreatModel, Field(description="What it was trained to withstand.")]
+    architecture: Architecture
+    training: TrainingRun
+    parity: Parity
+    evaluations: Annotated[list[Evaluation], Field(description="What was measured, and how.")]
+    digest: Annotated[str, Field(description="SHA-256 of the bundle's manifest, which lists every file's.")]
+    card: Annotated[str, Field(description="The model card, in Markdown.")]
+
+
+class Health(BaseModel):
+    """Whether the server lives, or is ready."""
+
+    status: Annotated[str, Field(examples=["ready"])]
+
+
+class BadImage(BaseModel):
+    """One image of several that cannot be used."""
+
+    index: Annotated[int, Field(ge=0, description="Its place in the request, from 0.")]
+    type: str
+    title: str
+    detail: str
+
+
+class SchemaError(BaseModel):
+    """One value that does not follow the schema."""
+
+    where: Annotated[str, Field(examples=["query top_k"])]
+    message: str
+
+
+class ProblemDocument(BaseModel):
+    """What went wrong, by RFC 9457 (`application/problem+json`)."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PROBLEM]})
+
+    type: Annotated[str, Field(description="The kind of problem; a person can read about it there.")]
+    title: Annotated[str, Field(description="The kind of problem, in words.")]
+    status: Annotated[int, Field(ge=400, le=599, description="The HTTP status.")]
+    detail: Annotated[str, Field(description="What was wrong with this request, and what to do about it.")]
+    instance: Annotated[str, Field(description="The path that was asked for.")]
+    request_id: Annotated[str, Field(description="The id in X-Request-Id and in the server's log.")]
+    limit: Annotated[int | None, Field(description="What was exceeded, where it is one number.")] = None
+    offered: Annotated[list[str] | None, Field(description="What is offered in place of what was asked.")] = (
+        None
+    )
+    images: Annotated[
+        list[BadImage] | None, Field(description="Of several images, every one that cannot be used.")
+    ] = None
+    errors: Annotated[
+        list[SchemaError] | None, Field(description="Every value that does not follow the schema.")
+    ] = None

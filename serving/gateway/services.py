@@ -1,0 +1,28 @@
+"""What the routes of one gateway share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from serving.gateway.admission import Admission
+from serving.gateway.classification import Classifier
+from serving.gateway.lifecycle import Lifecycle
+from serving.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """One gateway's parts. The application owns them; a route finds them with :func:`services_of`."""
+
+    settings: Settings
+    lifecycle: Lifecycle
+    admission: Admission
+    classifier: Classifier
+
+
+def services_of(request: Request) -> Services:
+    """The services of the gateway that a request came to."""
+    services: Services = request.app.state.services
+    return services

@@ -1,0 +1,141 @@
+"""From a request's body to the images in it, still encoded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from serving.gateway.body import Body, media_type_of
+from serving.gateway.problems import (
+    BODY_TIMEOUT,
+    INVALID_REQUEST,
+    MALFORMED_BODY,
+    NO_IMAGES,
+    TOO_MANY_IMAGES,
+    Problem,
+    invalid_request,
+)
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
+FORM = "multipart/form-data"
+JSON = "application/json"
+
+#: What a body may be. The format of an image is read from its bytes, so that an image of unknown type is as
+#: good as one of a known type.
+ACCEPTED = (*IMAGE_TYPES, "application/octet-stream", FORM, JSON)
+
+#: An image that is still encoded: a file's bytes, or base64 of them, maybe as a data URL.
+Encoded = bytes | str
+
+
+class ImagesBody(BaseModel):
+    """Images in JSON: give either ``image`` or ``images``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Annotated[
+        str | None, Field(description="One image: base64 of a PNG, JPEG or WebP file, or a data: URL of it.")
+    ] = None
+    images: Annotated[list[str] | None, Field(description="Several images, each as in `image`.")] = None
+
+
+async def read_uploads(
+    request: Request, body: Body, *, max_images: int, deadline: float
+) -> Sequence[Encoded]:
+    """The images of a request, in the order in which it has them, at least one.
+
+    Args:
+        request: The request, for its Content-Type.
+        body: Its body.
+        max_images: The most images it may have.
+        deadline: When all of it must have arrived, on the clock of ``time.monotonic()``.
+
+    Raises:
+        Problem: It has none or too many, arrives too slowly, or is not what its Content-Type says.
+        ClientGoneError: The caller went away before the end of it.
+    """
+    media_type = media_type_of(request, ACCEPTED)
+    images: Sequence[Encoded]
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            if media_type == FORM:
+                images = await _read_form(request, body, max_images)
+            elif media_type == JSON:
+                images = _read_json(await body.read())
+            else:
+                images = [await body.read()]
+    except TimeoutError:
+        raise Problem(
+            BODY_TIMEOUT,
+            "The time for the request was over before its body was here.",
+            {"Connection": "close"},
+        ) from None
+    if not images:
+        raise Problem(NO_IMAGES, "The request has no image in it.")
+    if len(images) > max_images:
+        raise _too_many(max_images)
+    return images
+
+
+def _read_json(content: bytes) -> list[str]:
+    try:
+        parsed = ImagesBody.model_validate_json(content)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False)
+        if errors[0]["type"] == "json_invalid":
+            reason = errors[0]["msg"].removeprefix("Invalid JSON: ")
+            raise Problem(MALFORMED_BODY, f"The body is not JSON: {reason}.") from None
+        raise invalid_request([{**each, "loc": ("body", *each["loc"])} for each in errors]) from None
+    if parsed.image is not None and parsed.images is not None:
+        raise Problem(INVALID_REQUEST, "body: Give either 'image' or 'images', not both.")
+    return [parsed.image] if parsed.image is not None else parsed.images or []
+
+
+async def _read_form(request: Request, body: Body, max_images: int) -> list[bytes]:
+    parser = _FormParser(request.headers, body.stream(), max_files=max_images, max_fields=0)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise _too_many(max_images) from None
+        if error.message.startswith("Too many fields"):
+            raise Problem(
+                INVALID_REQUEST,
+                "body: A form field without a file name is not an image. With curl, write -F image=@FILE; "
+                "options such as top_k belong into the address.",
+            ) from None
+        raise Problem(MALFORMED_BODY, f"The form cannot be read: {error.message}") from None
+    try:
+        if not parser.ended:
+            raise Problem(MALFORMED_BODY, "The form breaks off before its closing boundary.")
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        # A browser sends an empty, nameless file for an input in which nothing was chosen.
+        return [await file.read() for file in files if file.filename or file.size]
+    finally:
+        await form.close()
+
+
+class _FormParser(MultiPartParser):
+    """Keeps files in memory, where their size is bounded with the body's: no image touches the disk."""
+
+    spool_max_size = 1 << 62
+    ended = False
+
+    def on_end(self) -> None:
+        """Note that the closing boundary was there: a form that breaks off ends without one."""
+        self.ended = True
+
+
+def _too_many(limit: int) -> Problem:
+    return Problem(
+        TOO_MANY_IMAGES,
+        f"The request has more than the {limit} images that are accepted at once.",
+        members={"limit": limit},
+    )

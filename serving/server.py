@@ -1,0 +1,103 @@
+"""The HTTP server around the gateway: when it says that it is ready, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from serving.gateway.lifecycle import Lifecycle
+from serving.settings import Settings
+
+#: Objects made before the collector looks for cycles again. A request makes some hundred, and none are left
+#: over; Python's default of 700 would have it look with every few of them.
+_GC_THRESHOLD = 20_000
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+#: Longer than the minute for which a proxy in front keeps its connections, so that it is never the server
+#: that closes one just as a request comes over it.
+_KEEP_ALIVE_SECONDS = 65
+
+
+class GatewayServer(uvicorn.Server):
+    """Serves a gateway until it is told to stop, and drains it then.
+
+    At the first SIGTERM or SIGINT the gateway stops being ready. After ``drain_delay``, in which whatever
+    balances load can notice, it stops listening; requests in flight have ``drain_timeout`` to finish. A
+    second signal ends that wait.
+
+    Args:
+        app: The gateway.
+        settings: How it is set up.
+        on_ready: Called once the models are served.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings, on_ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                date_header=True,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=settings.drain_timeout,
+            )
+        )
+        self._lifecycle: Lifecycle = app.state.services.lifecycle
+        self._drain_delay = settings.drain_delay
+        self._on_ready = on_ready
+        self._announcement: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; say so when the models are loaded, and stop if they cannot be."""
+        await super().startup(sockets=sockets)
+        self._announcement = asyncio.create_task(self._announce())
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on a signal, and end as a process that was asked to stop and did: with status 0."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def _announce(self) -> None:
+        await self._lifecycle.settled()
+        if self._lifecycle.error is not None:
+            self.should_exit = True
+        elif self._lifecycle.state == "ready":
+            _settle_memory()
+            self._on_ready()
+
+    def _stop(self) -> None:
+        if self._lifecycle.state in ("draining", "stopped"):
+            self.should_exit = self.force_exit = True
+            return
+        self._lifecycle.drain()
+        asyncio.get_running_loop().call_later(self._drain_delay, self._stop_listening)
+
+    def _stop_listening(self) -> None:
+        self.should_exit = True
+
+
+def _settle_memory() -> None:
+    """Take what is loaded out of the collector's sight: it stays, and looking through it takes its time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
