@@ -60,8 +60,7 @@ def run_recipe(
         if restart and world.leads:
             shutil.rmtree(directory / "checkpoints", ignore_errors=True)
         world.barrier()
-        options = plan.dataset.options.model_dump(exclude_none=True)
-        dataset = datasets.load(plan.dataset.name, data_root, download=download, **options)
+        dataset = _load(plan, data_root, download=download, world=world)
         with _signals() as caught, Terminal(directory, world) as terminal:
             trainer = Trainer(
                 plan, dataset, directory, world, terminal, stop=lambda: bool(caught), save_every=save_every
@@ -72,6 +71,16 @@ def run_recipe(
         return 128 + caught[0] if caught and not info.finished else 0
     finally:
         distributed.leave()
+
+
+def _load(plan: recipe.Recipe, root: Path | None, *, download: bool, world: World) -> datasets.Dataset:
+    options = plan.dataset.options.model_dump(exclude_none=True)
+    if download and not world.leads:
+        world.barrier()  # the leading process fetches the files; the others read what it fetched
+    dataset = datasets.load(plan.dataset.name, root, download=download and world.leads, **options)
+    if download and world.leads:
+        world.barrier()
+    return dataset
 
 
 class Terminal:

@@ -78,7 +78,7 @@ class FeatureScattering(Method[Parameters]):
         """
         p = self.parameters
         region = LInfBall(p.epsilon)
-        scattered = region.random(images, noise)
+        scattered: Tensor = region.random(images, noise)
         with torch.no_grad():
             clean = network(images)
         for _ in range(p.steps):
