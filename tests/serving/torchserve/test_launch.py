@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -35,14 +33,6 @@ def family(pid: int) -> list[psutil.Process]:
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-
-
-def check_for(server: TorchServe, seconds: float) -> None:
-    """Look after the server as the command does, for a while."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        server.check()
-        time.sleep(0.05)
 
 
 @pytest.mark.torchserve
@@ -116,21 +106,6 @@ def test_the_command_serves_until_sigterm_and_leaves_no_process_and_no_file(arch
     assert "TorchServe has stopped." in out
     assert alive(everyone) == []
     assert not directory.exists()
-
-
-@pytest.mark.torchserve
-@pytest.mark.slow
-def test_when_java_dies_its_workers_go_too_and_the_error_says_so(archived_store: Path) -> None:
-    settings = LaunchSettings(port=free_port(), metrics_port=free_port(), heap="256m")
-    with TorchServe(find_archives(archived_store, ["digits"]), settings, find_java()) as server:
-        server.start()
-        server.wait_ready()
-        everyone = family(server.pid)
-        assert len(everyone) == 2
-        os.kill(server.pid, signal.SIGKILL)
-        with pytest.raises(TorchServeError, match="ended by itself with exit status -9"):
-            check_for(server, PATIENCE)
-    assert alive(everyone) == []
 
 
 @pytest.mark.torchserve
