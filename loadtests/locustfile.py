@@ -4,8 +4,8 @@
 
 A user sends its next request when the last one is answered (a closed loop): latencies are those of a server
 that is never further behind than it has users. Name a model with HOLDFAST_MODEL; by default it is the first
-one that the gateway lists. An answer that is no classification, or differs from what the same image got before,
-is a failure.
+one that the gateway lists. An answer that is no classification is a failure, and so is one that differs from
+what the same image got before.
 """
 
 from __future__ import annotations
