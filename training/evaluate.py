@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from holdfast.attacks import AttackResult, FGSMParameters, Oracle, PGDParameters, SeededNoise, fgsm, pgd
+from holdfast.attacks import FGSMParameters, Oracle, PGDParameters, SeededNoise, fgsm, pgd
 from holdfast.errors import UsageError
 from holdfast.manifest import Figure, ThreatModel
 from training.data import Split
+from training.journal import Journal
 
 #: What ``holdfast evaluate`` runs by default.
 DEFAULT_ATTACKS = ("clean", "fgsm", "pgd-20", "cw-20", "dlr-20")
@@ -94,6 +95,7 @@ def evaluate(
     seed: int,
     batch_size: int,
     progress: Progress,
+    journal: Journal | None = None,
 ) -> list[Figure]:
     """Measure each attack on every image of ``split``, and the worst case over all.
 
@@ -105,6 +107,7 @@ def evaluate(
         seed: Of the random starts.
         batch_size: Images attacked at a time.
         progress: Called after each batch.
+        journal: What was measured before an interruption, and where to keep what is measured now.
 
     Returns:
         One figure for each attack in order, and ``worst case`` where there is more than one.
@@ -114,7 +117,7 @@ def evaluate(
     held = np.ones(len(split), dtype=np.bool_)
     figures = []
     for attack in attacks:
-        survived, flags = _run(oracle, split, attack, threat, seed, batch_size, progress)
+        survived, flags = _run(oracle, split, attack, threat, seed, batch_size, progress, journal)
         held &= survived
         parameters = attack.parameters(threat)
         figures.append(
@@ -156,38 +159,36 @@ def _run(
     seed: int,
     batch_size: int,
     progress: Progress,
+    journal: Journal | None,
 ) -> tuple[np.ndarray, list[str]]:
     """Which images the model still gets right, and the flags that were raised on the way."""
     survived = []
     flags: set[str] = set()
     for start in range(0, len(split), batch_size):
         part = slice(start, min(start + batch_size, len(split)))
-        images = split.images[part].astype(np.float32) / np.float32(255)
-        labels = split.labels[part]
-        # A seed for each batch: a figure does not depend on what was measured before it.
-        result = _attack(oracle, images, labels, attack.parameters(threat), SeededNoise(seed + start))
-        if isinstance(result, AttackResult):
-            survived.append(~result.success)
-            flags.update(result.flags)
-        else:
-            survived.append(result.argmax(1) == labels)
+        known = journal.get(attack.name, start) if journal else None
+        if known is None:
+            known = _measure(oracle, split.take(part), attack, threat, SeededNoise(seed + start))
+            if journal:
+                journal.put(attack.name, start, *known)
+        survived.append(known[0])
+        flags.update(known[1])
         progress(attack.name, part.stop, len(split))
     return np.concatenate(survived), sorted(flags)
 
 
-def _attack(
-    oracle: Oracle,
-    images: np.ndarray,
-    labels: np.ndarray,
-    parameters: PGDParameters | FGSMParameters | None,
-    noise: SeededNoise,
-) -> AttackResult | np.ndarray:
+def _measure(
+    oracle: Oracle, batch: Split, attack: Attack, threat: ThreatModel, noise: SeededNoise
+) -> tuple[np.ndarray, list[str]]:
+    images = batch.images.astype(np.float32) / np.float32(255)
+    parameters = attack.parameters(threat)
     if parameters is None:
-        logits: np.ndarray = oracle.logits(images)
-        return logits
+        return oracle.logits(images).argmax(1) == batch.labels, []
     if isinstance(parameters, PGDParameters):
-        return pgd(oracle, images, labels, parameters, noise)
-    return fgsm(oracle, images, labels, parameters, noise)
+        result = pgd(oracle, images, batch.labels, parameters, noise)
+    else:
+        result = fgsm(oracle, images, batch.labels, parameters, noise)
+    return ~result.success, result.flags
 
 
 def _figure(

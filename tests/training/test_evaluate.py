@@ -1,4 +1,4 @@
-"""Evaluation: figures that follow from a model whose robustness is known by hand, and how they are written."""
+"""Evaluation: the figures of a model whose robustness is known by hand, and how they are written."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from holdfast.attacks import Loss
 from holdfast.attacks.oracle import GradientAnswer
 from holdfast.bundle import Bundle
 from holdfast.errors import UsageError
-from holdfast.manifest import ThreatModel
+from holdfast.manifest import Figure, ThreatModel
 from training.commands.evaluate import app
 from training.data import Split
 from training.evaluate import Attack, evaluate, wilson
+from training.journal import Journal
 
 
 class Threshold:
@@ -95,6 +96,7 @@ def test_the_command_measures_the_bundle_and_writes_its_card(digits_store: Path,
     shutil.copytree(digits_store, store)
     name = next(store.iterdir()).name
     options = ["--store", str(store), "--images", "40", "--attack", "clean", "--attack", "pgd-5"]
+    options += ["--journals", str(tmp_path / "journals")]
     result = CliRunner().invoke(app, [name, *options, "--epsilon", "0.1", "--json"], catch_exceptions=False)
     assert result.exit_code == 0
     printed = json.loads(result.stdout)
@@ -107,10 +109,56 @@ def test_the_command_measures_the_bundle_and_writes_its_card(digits_store: Path,
     assert "pgd-5" in bundle.path("CARD.md").read_text(encoding="utf-8")
 
 
-def test_the_command_repeats_its_figures(digits_store: Path) -> None:
+def test_the_command_repeats_its_figures(digits_store: Path, tmp_path: Path) -> None:
     name = next(digits_store.iterdir()).name
     options = ["--store", str(digits_store), "--images", "30", "--attack", "pgd-3", "--no-save", "--json"]
+    options += ["--journals", str(tmp_path)]
     first, second = (
         CliRunner().invoke(app, [name, *options], catch_exceptions=False).stdout for _ in range(2)
     )
     assert json.loads(first)["figures"] == json.loads(second)["figures"]
+
+
+class Interrupted(Threshold):
+    """Fails at its fourth gradient, as if the power went."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: Loss, targets: np.ndarray | None = None
+    ) -> GradientAnswer:
+        self.calls += 1
+        if self.calls == 4:
+            raise KeyboardInterrupt
+        return super().gradient(images, labels, loss, targets)
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    split = split_of([100, 124, 200, 130], [0, 0, 1, 0])
+
+    def run(oracle: Threshold, journal: Journal) -> list[Figure]:
+        return evaluate(
+            oracle,
+            split,
+            [Attack.parse("pgd-3")],
+            ThreatModel(norm="linf", epsilon=8 / 255),
+            seed=0,
+            batch_size=2,
+            progress=lambda *_: None,
+            journal=journal,
+        )
+
+    with pytest.raises(KeyboardInterrupt), Journal(tmp_path, "a") as journal:
+        run(Interrupted(), journal)
+    with journal.path.open("a") as torn:
+        torn.write('{"attack": "pgd-3", "sta')
+    later = Interrupted()
+    with Journal(tmp_path, "a") as journal:
+        assert journal.found == 3  # both clean batches and the first attacked one
+        resumed = run(later, journal)
+    assert later.calls == 3, "only the batch that was cut off is attacked again"
+    assert not journal.path.exists()
+    with Journal(tmp_path, "b") as other:
+        assert other.found == 0
+        assert run(Threshold(), other) == resumed

@@ -37,12 +37,16 @@ def evaluate(
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for all cores.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts.")] = 0,
     save: Annotated[bool, typer.Option(help="Write the figures into the bundle and its card.")] = True,
+    journals: Annotated[Path, typer.Option(help="Where an interrupted evaluation is kept.")] = Path(
+        "runs/evaluations"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a bundle's accuracy, clean and under attack.
 
     What is attacked is the exported model on ONNX Runtime, exactly as it is served. The worst case counts an
-    image as held only if it holds under every attack. It is an upper bound on the true robust accuracy.
+    image as held only if it holds under every attack. It is an upper bound on the true robust accuracy. An
+    interrupted evaluation goes on where it stopped when the same command is given again.
     """
     from training.commands.measuring import Request, run
 
@@ -56,6 +60,7 @@ def evaluate(
             data=data,
             data_root=data_root,
             store=store,
+            journals=journals,
             batch_size=batch_size,
             threads=threads,
             seed=seed,

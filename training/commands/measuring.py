@@ -11,14 +11,16 @@ from pydantic import ValidationError
 
 from holdfast import console
 from holdfast.attacks.onnx_oracle import OnnxOracle
-from holdfast.bundle import Bundle, resolve
+from holdfast.bundle import WEIGHTS, Bundle, resolve
 from holdfast.errors import UsageError
 from holdfast.manifest import Evaluation, Figure, ThreatModel
 from holdfast.units import format_budget, parse_budget
+from holdfast.version import __version__
 from training import data as datasets
 from training.card import add_evaluation
 from training.data import Split
 from training.evaluate import DEFAULT_ATTACKS, Attack, evaluate
+from training.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Request:
     data: str | None
     data_root: Path | None
     store: Path
+    journals: Path
     batch_size: int
     threads: int
     seed: int
@@ -54,7 +57,14 @@ def run(request: Request) -> None:
     total = len(split) * sum(attack.passes for attack in attacks)
     done = 0
     passes = {attack.name: attack.passes for attack in attacks}
-    with console.progress("Evaluating", total, unit="gradients") as bar:
+    command = _command(bundle, request, attacks, threat)
+    subject = "\n".join((command, dataset, bundle.manifest.files[WEIGHTS].sha256, __version__))
+    with (
+        Journal(request.journals, subject) as journal,
+        console.progress("Evaluating", total, unit="gradients") as bar,
+    ):
+        if journal.found:
+            console.stderr.print(f"Going on with {journal.found} batches measured before ({journal.path})")
 
         def advance(name: str, images: int, of: int) -> None:
             nonlocal done
@@ -70,9 +80,10 @@ def run(request: Request) -> None:
             seed=request.seed,
             batch_size=request.batch_size,
             progress=advance,
+            journal=journal,
         )
     evaluation = Evaluation(
-        command=_command(bundle, request, attacks, threat),
+        command=command,
         date=datetime.now(UTC).replace(microsecond=0),
         dataset=dataset,
         seed=request.seed,
