@@ -63,5 +63,7 @@ def configure_logging(level: LogLevel, style: LogFormat, stream: TextIO | None =
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # What the server itself says at info is said by the ready message and the access log already.
-    logging.getLogger("uvicorn").setLevel("WARNING")
+    # What the server itself says at info is said by the ready message and the access log already; what the
+    # client of a backend says is a line for every prediction.
+    for name in ("uvicorn", "httpx"):
+        logging.getLogger(name).setLevel("WARNING")
