@@ -142,5 +142,12 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         schemas[model.__name__] = schema
     for path in description["paths"].values():
         for operation in path.values():
-            operation["responses"]["200"]["headers"] = _REQUEST_ID_HEADER
+            responses = operation["responses"]
+            responses["200"]["headers"] = _REQUEST_ID_HEADER
+            # FastAPI promises an answer of its own wherever there is a parameter; ours are promised above.
+            refusal = responses.get("422")
+            if refusal is not None and MEDIA_TYPE not in refusal["content"]:
+                del responses["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
     return description

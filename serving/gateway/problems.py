@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -209,7 +210,7 @@ class Problem(Exception):  # noqa: N818 - the noun of RFC 9457
 
     def response(self, request: Request) -> Response:
         """The answer to ``request``."""
-        document = self.document(request.url.path, request_id_of(request.scope))
+        document = self.document(quote(request.scope["path"]), request_id_of(request.scope))
         return Response(to_json(document), self.kind.status, dict(self.headers), MEDIA_TYPE)
 
 

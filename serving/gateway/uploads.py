@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -99,7 +99,7 @@ def _read_json(content: bytes) -> list[str]:
 
 
 async def _read_form(request: Request, body: Body, max_images: int) -> list[bytes]:
-    parser = _FormParser(request.headers, body.stream(), max_files=max_images, max_fields=0)
+    parser = _FormParser(request, body, max_images)
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -113,8 +113,6 @@ async def _read_form(request: Request, body: Body, max_images: int) -> list[byte
             ) from None
         raise Problem(MALFORMED_BODY, f"The form cannot be read: {error.message}") from None
     try:
-        if not parser.ended:
-            raise Problem(MALFORMED_BODY, "The form breaks off before its closing boundary.")
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         # A browser sends an empty, nameless file for an input in which nothing was chosen.
         return [await file.read() for file in files if file.filename or file.size]
@@ -126,11 +124,21 @@ class _FormParser(MultiPartParser):
     """Keeps files in memory, where their size is bounded with the body's: no image touches the disk."""
 
     spool_max_size = 1 << 62
-    ended = False
+
+    def __init__(self, request: Request, body: Body, max_images: int) -> None:
+        super().__init__(request.headers, self._whole(body), max_files=max_images, max_fields=0)
+        self._ended = False
 
     def on_end(self) -> None:
-        """Note that the closing boundary was there: a form that breaks off ends without one."""
-        self.ended = True
+        """Note the closing boundary."""
+        self._ended = True
+
+    async def _whole(self, body: Body) -> AsyncGenerator[bytes, None]:
+        """The body's chunks, and an error after the last if the form breaks off: the parser cleans up."""
+        async for chunk in body.stream():
+            yield chunk
+        if not self._ended:
+            raise Problem(MALFORMED_BODY, "The form breaks off before its closing boundary.")
 
 
 def _too_many(limit: int) -> Problem:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 from fastapi import FastAPI
@@ -108,6 +109,6 @@ def assert_problem(response: httpx.Response, status: int, kind: str) -> dict[str
     assert document["status"] == status
     assert document["title"]
     assert document["detail"]
-    assert document["instance"] == response.request.url.path
+    assert unquote(document["instance"]) == response.request.url.path
     assert document["request_id"] == response.headers["x-request-id"]
     return document

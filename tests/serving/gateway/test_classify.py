@@ -1,0 +1,214 @@
+"""An image sent in any of the ways that are documented is answered as the model answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from support.gated import GatedBackend, GatedModel, eventually
+from support.gateway import CLASSIFY, PNG, Gateway, assert_problem, gateway
+from support.tiny import CLASSES, make_tiny_bundle, solid_png
+
+from holdfast.bundle import ModelStore
+from serving.gateway.schemas import Classification
+
+pytestmark = pytest.mark.anyio
+
+RED, GREEN, BLUE = (solid_png(colour) for colour in ("red", "lime", "blue"))
+
+
+def encode(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
+
+def reencode(image: bytes, name: str) -> bytes:
+    buffer = BytesIO()
+    Image.open(BytesIO(image)).save(buffer, name)
+    return buffer.getvalue()
+
+
+def labels(answer: Classification) -> list[str]:
+    return [prediction.label for prediction in answer.predictions]
+
+
+def parse(response: httpx.Response) -> Classification:
+    assert response.status_code == 200, response.text
+    return Classification.model_validate_json(response.content, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("PNG", "image/png"),
+        ("JPEG", "image/jpeg"),
+        ("WEBP", "image/webp"),
+        ("WEBP", "application/octet-stream"),
+        ("PNG", "image/jpeg"),
+        ("PNG", "Image/PNG; name=x"),
+    ],
+)
+async def test_image_as_the_body_is_classified_by_its_bytes(
+    tiny: Gateway, name: str, media_type: str
+) -> None:
+    content = reencode(solid_png("red", (32, 32)), name)
+    response = await tiny.client.post(CLASSIFY, content=content, headers={"Content-Type": media_type})
+    assert labels(parse(response)) == ["red"]
+
+
+async def test_answer_holds_the_probability_of_every_class(tiny: Gateway) -> None:
+    pixel = (255, 204, 0)
+    answer = parse(await tiny.classify(solid_png(pixel)))
+    [prediction] = answer.predictions
+    exponentials = [math.exp(10 * value / 255) for value in pixel]
+    expected = {name: value / sum(exponentials) for name, value in zip(CLASSES, exponentials, strict=True)}
+    assert prediction.probabilities == pytest.approx(expected, abs=1e-6)
+    assert list(prediction.probabilities) == CLASSES
+    assert prediction.label == "red"
+    assert prediction.class_index == 0
+    assert prediction.probability == prediction.probabilities["red"]
+    assert [each.label for each in prediction.top_k] == ["red", "green", "blue"]
+    assert [each.class_index for each in prediction.top_k] == [0, 1, 2]
+    assert [each.probability for each in prediction.top_k] == list(prediction.probabilities.values())
+
+
+async def test_answer_says_what_answered_and_how_long_it_took(tiny: Gateway) -> None:
+    response = await tiny.classify(RED)
+    answer = parse(response)
+    assert (answer.model, answer.version, answer.defence) == ("tiny", "1", "none")
+    assert answer.request_id == response.headers["x-request-id"]
+    timings = answer.timings
+    assert timings.inference_ms > 0
+    assert timings.total_ms >= timings.decode_ms + timings.queue_ms + timings.inference_ms - 0.01
+    assert "manifold" not in response.json()["predictions"][0]
+
+
+@pytest.mark.parametrize(("top_k", "listed"), [(1, 1), (2, 2), (3, 3), (1000, 3)])
+async def test_top_k_is_clamped_to_the_classes(tiny: Gateway, top_k: int, listed: int) -> None:
+    answer = parse(await tiny.classify(BLUE, top_k=top_k))
+    assert len(answer.predictions[0].top_k) == listed
+    assert len(answer.predictions[0].probabilities) == 3
+
+
+async def test_image_of_another_size_is_scaled_to_cover_the_models_input(tiny: Gateway) -> None:
+    wide = Image.new("RGB", (640, 64), "blue")
+    wide.paste(
+        "red", (288, 0, 352, 64)
+    )  # the square in the middle is what is left when the sides are cut off
+    buffer = BytesIO()
+    wide.save(buffer, "PNG")
+    answer = parse(await tiny.classify(buffer.getvalue()))
+    assert labels(answer) == ["red"]
+    assert answer.predictions[0].probabilities["blue"] < 0.01
+
+
+async def test_large_image_is_classified_too(tiny: Gateway) -> None:
+    answer = parse(await tiny.classify(solid_png("lime", (2000, 1500))))
+    assert labels(answer) == ["green"]
+
+
+async def test_form_of_images_is_answered_in_the_order_of_its_files(tiny: Gateway) -> None:
+    files = [
+        ("b", ("z.png", GREEN, "image/png")),
+        ("a", ("a.jpg", reencode(solid_png("red", (16, 16)), "JPEG"), "image/jpeg")),
+        ("b", ("blob", BLUE, "application/octet-stream")),
+    ]
+    assert labels(parse(await tiny.client.post(CLASSIFY, files=files))) == ["green", "red", "blue"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"image": encode(RED)}, ["red"]),
+        ({"images": [encode(BLUE)]}, ["blue"]),
+        (
+            {"images": [encode(RED), f"data:image/png;base64,{encode(GREEN)}", encode(BLUE)]},
+            ["red", "green", "blue"],
+        ),
+        ({"image": f"DATA:;BASE64,{encode(GREEN)}"}, ["green"]),
+        ({"image": base64.encodebytes(RED).decode()}, ["red"]),
+    ],
+)
+async def test_json_of_base64_is_answered_in_order(tiny: Gateway, body: object, expected: list[str]) -> None:
+    assert labels(parse(await tiny.client.post(CLASSIFY, json=body))) == expected
+
+
+async def test_request_of_more_images_than_a_batch_is_answered_whole_and_in_order(tiny: Gateway) -> None:
+    colours = [("red", RED), ("green", GREEN), ("blue", BLUE)]
+    asked = [colours[number * number % 3] for number in range(50)]
+    response = await tiny.client.post(CLASSIFY, json={"images": [encode(image) for _, image in asked]})
+    assert labels(parse(response)) == [label for label, _ in asked]
+
+
+async def test_version_that_is_named_answers_and_the_newest_where_none_is(tmp_path: Path) -> None:
+    for version in ("9", "10"):
+        make_tiny_bundle(tmp_path, version=version)
+    async with gateway(tmp_path) as started:
+        for path, version in (
+            ("/v1/models/tiny/classify", "10"),
+            ("/v1/models/tiny/versions/9/classify", "9"),
+            ("/v1/models/tiny/versions/10/classify", "10"),
+        ):
+            answer = parse(await started.client.post(path, content=RED, headers=PNG))
+            assert answer.version == version
+
+
+async def test_callers_at_the_same_time_each_get_their_own_answer(tiny: Gateway) -> None:
+    colours = [("red", RED), ("green", GREEN), ("blue", BLUE)]
+    asked = [colours[number * 7 % 3] for number in range(60)]
+    responses = await asyncio.gather(*(tiny.classify(image) for _, image in asked))
+    assert [labels(parse(response))[0] for response in responses] == [label for label, _ in asked]
+    assert len({response.headers["x-request-id"] for response in responses}) == len(asked)
+
+
+async def test_bad_image_fails_its_own_caller_alone(tiny_store: Path) -> None:
+    model = GatedModel()
+    backend = GatedBackend(ModelStore(tiny_store), model)
+    async with gateway(tiny_store, backend=backend) as started:
+        first = asyncio.create_task(started.classify(RED))
+        await model.wait_started(1)
+        sent = [RED, RED[:-30], GREEN, b"no image", BLUE]
+        others = [asyncio.create_task(started.classify(image)) for image in sent]
+        await eventually(lambda: backend.batcher.waiting == 3)
+        model.open()
+        responses = await asyncio.gather(*others)
+        await first
+    assert [response.status_code for response in responses] == [200, 422, 200, 422, 200]
+    assert model.started == [1, 3]
+
+
+async def test_one_bad_image_of_several_fails_the_request_and_every_bad_one_is_named(tiny: Gateway) -> None:
+    images = [encode(RED), encode(RED[:-30]), encode(BLUE), "%%%", ""]
+    response = await tiny.client.post(CLASSIFY, json={"images": images})
+    problem = assert_problem(response, 422, "truncated-image")
+    assert "Image 2 of 5" in problem["detail"]
+    assert [(each["index"], each["type"]) for each in problem["images"]] == [
+        (1, "/problems#truncated-image"),
+        (3, "/problems#bad-base64"),
+        (4, "/problems#empty-image"),
+    ]
+    assert all(each["detail"] and each["title"] for each in problem["images"])
+
+
+async def test_manifold_evidence_is_answered_where_the_model_gives_it() -> None:
+    from serving.backends.base import Prediction, Timings
+    from serving.gateway.classification import word
+
+    logits = np.array([[0.0, 1.0], [2.0, 0.0]], dtype=np.float32)
+    evidence = np.array([0.25, 0.75], dtype=np.float32)
+    predictions = word(Prediction(logits, evidence, Timings(0, 0, 2)), ["a", "b"], top_k=1)
+    assert [prediction.manifold for prediction in predictions] == [0.25, 0.75]
+    assert [prediction.label for prediction in predictions] == ["b", "a"]
+
+
+async def test_probabilities_of_extreme_logits_are_numbers() -> None:
+    from serving.gateway.classification import softmax
+
+    logits = np.array([[1e30, -1e30, 0.0], [-3e38, -3e38, -3e38]], dtype=np.float32)
+    np.testing.assert_allclose(softmax(logits), [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])

@@ -1,0 +1,69 @@
+"""The pages for people are honest, and load nothing from any other host."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from support.gateway import Gateway, gateway
+from support.tiny import make_tiny_bundle
+
+from holdfast.bundle import Bundle, write_manifest
+
+pytestmark = pytest.mark.anyio
+
+PAGES = ["/", "/docs", "/problems"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_page_may_load_nothing_from_another_host(tiny: Gateway, path: str) -> None:
+    response = await tiny.client.get(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(
+        part.strip().split(" ", 1) for part in response.headers["content-security-policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    sources = {source for sources in policy.values() for source in sources.split()}
+    assert sources <= {"'none'", "'self'", "'unsafe-inline'", "data:"}
+    assert policy["script-src"] == "'self'"
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_everything_that_a_page_refers_to_is_here(tiny: Gateway, path: str) -> None:
+    text = (await tiny.client.get(path)).text
+    references = re.findall(r'(?:src|href)="([^"]+)"', text)
+    assert references
+    for reference in references:
+        assert reference.startswith("/")
+        response = await tiny.client.get(reference)
+        assert response.status_code == 200, reference
+        assert response.content
+
+
+async def test_docs_show_this_servers_description(tiny: Gateway) -> None:
+    start = (await tiny.client.get("/assets/docs.js")).text
+    assert 'url: "/openapi.json"' in start
+    assert "validatorUrl: null" in start
+    swagger = await tiny.client.get("/assets/swagger-ui-bundle.js")
+    assert swagger.headers["content-type"].startswith("text/javascript")
+    assert "SwaggerUIBundle" in swagger.text
+
+
+async def test_front_page_shows_a_command_that_works(tiny: Gateway) -> None:
+    text = (await tiny.client.get("/")).text
+    assert '<a href="/v1/models/tiny">tiny</a>' in text
+    assert "http://gateway.test/v1/models/tiny/classify" in text
+
+
+async def test_front_page_shows_what_a_bundle_says_as_text(tmp_path: Path) -> None:
+    directory = make_tiny_bundle(tmp_path)
+    manifest = Bundle.open(directory).manifest
+    write_manifest(
+        directory, manifest.model_copy(update={"description": "<script>alert(1)</script> $models"})
+    )
+    async with gateway(tmp_path) as started:
+        text = (await started.client.get("/")).text
+    assert "<script>" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; $models" in text
