@@ -1,0 +1,112 @@
+"""The model card: written from the manifest, and kept in step with it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from support.tiny import make_tiny_bundle
+
+from holdfast.bundle import CARD, Bundle, BundleError, ChangedFileError
+from holdfast.manifest import Evaluation, Figure, ThreatModel
+from training.card import add_evaluation, render_card, rewrite_card
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return make_tiny_bundle(tmp_path)
+
+
+def _evaluation(seed: int = 7, **changes: object) -> Evaluation:
+    figure = Figure(
+        name="PGD-20",
+        attack="pgd",
+        parameters={"steps": 20, "step_size": 2 / 255},
+        threat_model=ThreatModel(norm="linf", epsilon=8 / 255),
+        accuracy=0.4321,
+        interval=(0.4225, 0.4418),
+        images=10_000,
+    )
+    content = {
+        "command": "holdfast evaluate tiny/1 --attack pgd-20",
+        "date": datetime(2026, 2, 3, tzinfo=UTC),
+        "dataset": "colours, all 10,000 test images",
+        "seed": seed,
+        "figures": [figure],
+    }
+    return Evaluation.model_validate(content | changes)
+
+
+def test_an_added_evaluation_is_in_the_manifest_and_on_the_card_and_the_bundle_still_opens(
+    bundle: Path,
+) -> None:
+    before = len(Bundle.open(bundle).manifest.evaluations)
+    add_evaluation(bundle, _evaluation())
+    opened = Bundle.open(bundle)
+    assert len(opened.manifest.evaluations) == before + 1
+    assert opened.manifest.evaluations[-1] == _evaluation()
+    card = (bundle / CARD).read_text(encoding="utf-8")
+    row = "| PGD-20 | pgd (steps 20, step_size 2/255) | L∞ 8/255 | none | 43.2% | 42.2% to 44.2% | 10,000 |"
+    assert row in card
+    assert "holdfast evaluate tiny/1 --attack pgd-20" in card
+
+
+def test_the_newest_evaluation_comes_first(bundle: Path) -> None:
+    add_evaluation(bundle, _evaluation())
+    card = (bundle / CARD).read_text(encoding="utf-8")
+    assert card.index("### 2026-02-03") < card.index("### 2026-01-02")
+
+
+def test_a_doubt_is_said_beside_the_figures(bundle: Path) -> None:
+    add_evaluation(bundle, _evaluation(unreliable="the gradient is masked"))
+    assert "Do not rely on the robust figures: the gradient is masked" in (bundle / CARD).read_text("utf-8")
+
+
+def test_a_model_without_figures_says_that_nothing_is_known(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest.model_copy(update={"evaluations": []})
+    assert "accuracy and robustness of this model are unknown" in render_card(manifest)
+
+
+def test_the_card_says_how_the_model_was_trained_and_what_it_is_meant_for(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest
+    run = manifest.training.model_copy(
+        update={"seconds": 5460.0, "hardware": "a pocket calculator", "seed": 11}
+    )
+    card = render_card(manifest.model_copy(update={"training": run}))
+    for fact in ("1 h 31 min", "a pocket calculator", "| Seed | 11 |", "L∞ 8/255", "method: standard"):
+        assert fact in card
+    for name, entry in manifest.files.items():
+        assert (entry.sha256 in card) == (name != CARD)
+
+
+def test_a_bar_in_a_name_does_not_break_a_table(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest
+    card = render_card(manifest.model_copy(update={"classes": ["a|b", "c"]}))
+    assert "tells 2 classes apart: a\\|b, c |" in card
+
+
+def test_a_damaged_card_is_written_anew(bundle: Path) -> None:
+    rewrite_card(bundle)
+    good = (bundle / CARD).read_bytes()
+    (bundle / CARD).write_bytes(good.replace(b"tiny", b"huge"))
+    with pytest.raises(ChangedFileError):
+        Bundle.open(bundle)
+    rewrite_card(bundle)
+    assert (bundle / CARD).read_bytes() == good
+    Bundle.open(bundle)
+
+
+def test_evaluations_added_at_once_all_arrive(bundle: Path) -> None:
+    threads = [threading.Thread(target=add_evaluation, args=(bundle, _evaluation(seed))) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {e.seed for e in Bundle.open(bundle).manifest.evaluations} >= set(range(8))
+
+
+def test_adding_to_what_is_no_bundle_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle"):
+        add_evaluation(tmp_path / "nothing", _evaluation())

@@ -1,0 +1,247 @@
+"""``CARD.md``: what a bundle is, how it came about, what was measured on it, and what to doubt.
+
+The card is written from the manifest and from nothing else, so that the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from holdfast.bundle import CARD, Bundle, describe_files, write_manifest
+from holdfast.figures import newest_evaluation
+from holdfast.manifest import Evaluation, Figure, Manifest, ThreatModel
+from holdfast.units import format_budget
+
+_NORMS = {"linf": "L∞", "l2": "L2"}
+
+
+def add_evaluation(root: Path, evaluation: Evaluation) -> None:
+    """Add figures to a bundle: to its manifest, and to its card.
+
+    Args:
+        root: The bundle's directory.
+        evaluation: What was measured.
+
+    Raises:
+        BundleError: There is no bundle, or its files are not those that its manifest lists.
+    """
+    with _locked(root):
+        manifest = Bundle.open(root, verify=False).manifest
+        _rewrite(root, manifest.model_copy(update={"evaluations": [*manifest.evaluations, evaluation]}))
+
+
+def rewrite_card(root: Path) -> None:
+    """Write a bundle's card anew from its manifest.
+
+    Raises:
+        BundleError: There is no bundle, or its files are not those that its manifest lists.
+    """
+    with _locked(root):
+        _rewrite(root, Bundle.open(root, verify=False).manifest)
+
+
+def render_card(manifest: Manifest) -> str:
+    """The card of the model that the manifest describes, in Markdown."""
+    sections = (_summary, _training, _figures, _use, _files, _licence)
+    return "\n\n".join("\n".join(section(manifest)) for section in sections) + "\n"
+
+
+def _rewrite(root: Path, manifest: Manifest) -> None:
+    """Card and manifest are each replaced whole, one right after the other."""
+    temporary = root / f".{CARD}.{os.getpid()}"
+    try:
+        temporary.write_text(render_card(manifest), encoding="utf-8")
+        temporary.replace(root / CARD)
+    finally:
+        temporary.unlink(missing_ok=True)
+    files = manifest.files | describe_files(root, [CARD])
+    write_manifest(root, manifest.model_copy(update={"files": files}))
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One at a time, so that two evaluations of one bundle both end up in it."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # not on Windows
+        yield
+        return
+    try:
+        handle = os.open(root, os.O_RDONLY)
+    except OSError:
+        yield  # opening the bundle will say what is wrong
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _summary(manifest: Manifest) -> Iterator[str]:
+    channels, height, width = manifest.input.shape
+    colours = "grey" if channels == 1 else "RGB"
+    classes = manifest.classes
+    budget = _threat(manifest.threat_model)
+    shown = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
+    yield f"# {manifest.name}, version {manifest.version}"
+    if manifest.description:
+        yield f"\n{manifest.description}"
+    yield ""
+    yield from _facts(
+        {
+            "Task": f"tells {len(classes)} classes apart: {shown}",
+            "Input": f"{width}x{height} {colours} images in [0, 1]; normalisation is part of the model",
+            "Network": f"{manifest.architecture.name}, {manifest.architecture.parameters:,} parameters",
+            "Trained by": manifest.method,
+            "Threat model": f"an adversary who has the model and moves an image by {budget} at most",
+            "Defences at inference": ", ".join(manifest.defences),
+            "Exported": f"{manifest.created:%Y-%m-%d %H:%M} UTC",
+        }
+    )
+
+
+def _training(manifest: Manifest) -> Iterator[str]:
+    run, data = manifest.training, manifest.dataset
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items()))
+    yield "## How it was trained"
+    yield ""
+    yield from _facts(
+        {
+            "Data": f"{data.name}, {data.train_images:,} training images. {data.note}".strip(),
+            "Length": f"epochs: {run.epochs:g}, steps: {run.steps:,}",
+            "Seed": str(run.seed),
+            "Hardware": run.hardware,
+            "Wall time": f"{_duration(run.seconds)}, {run.images_per_second:,.0f} images/s",
+            "Libraries": versions,
+        }
+    )
+    yield ""
+    yield "The recipe, overrides and defaults included:"
+    yield ""
+    yield "```yaml"
+    yield from _yaml(manifest.recipe)
+    yield "```"
+
+
+def _figures(manifest: Manifest) -> Iterator[str]:
+    yield "## What was measured"
+    yield ""
+    newest = newest_evaluation(manifest)
+    if newest is None:
+        yield "Nothing yet: accuracy and robustness of this model are unknown. Measure them with"
+        yield ""
+        yield f"    holdfast evaluate {manifest.name}/{manifest.version}"
+        return
+    yield "On the exported graphs, as they are served. An accuracy under attack is an upper bound: a stronger"
+    yield "attack can only lower it. Intervals are 95 % Wilson intervals over the images measured."
+    for evaluation in sorted(manifest.evaluations, key=lambda one: one.date, reverse=True):
+        yield ""
+        yield f"### {evaluation.date:%Y-%m-%d}, {evaluation.dataset}, seed {evaluation.seed}"
+        yield ""
+        yield "| | attack | budget | defence | accuracy | 95 % interval | images |"
+        yield "|---|---|---|---|---:|---|---:|"
+        yield from (_row(figure) for figure in evaluation.figures)
+        yield ""
+        if evaluation.unreliable:
+            yield f"**Do not rely on the robust figures: {evaluation.unreliable}**"
+            yield ""
+        for figure in evaluation.figures:
+            yield from (f"- {figure.name}: {flag}" for flag in figure.flags)
+        if any(figure.flags for figure in evaluation.figures):
+            yield ""
+        yield f"Again with: `{evaluation.command}`"
+
+
+def _row(figure: Figure) -> str:
+    attack = figure.attack or "none"
+    if figure.parameters:
+        attack += f" ({', '.join(f'{key} {_value(value)}' for key, value in figure.parameters.items())})"
+    low, high = figure.interval
+    cells = (
+        figure.name,
+        attack,
+        _threat(figure.threat_model) if figure.threat_model else "none",
+        figure.defence if figure.adaptive else f"{figure.defence}, unknown to the attack",
+        f"{figure.accuracy:.1%}",
+        f"{low:.1%} to {high:.1%}",
+        f"{figure.images:,}",
+    )
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _use(manifest: Manifest) -> Iterator[str]:
+    path = f"/v1/models/{manifest.name}/versions/{manifest.version}/classify"
+    yield "## How to use it"
+    yield ""
+    yield "```sh"
+    yield "holdfast serve &"
+    yield f"curl --data-binary @image.png -H 'Content-Type: image/png' http://127.0.0.1:8000{path}"
+    yield "```"
+    yield ""
+    yield "Images of another size are resized. An image of something else is still called one of the classes;"
+    yield "a perturbation beyond the budget, or of another kind, is not what the model was made for."
+
+
+def _files(manifest: Manifest) -> Iterator[str]:
+    parity = manifest.parity
+    yield "## Files"
+    yield ""
+    yield "| file | bytes | SHA-256 |"
+    yield "|---|---:|---|"
+    for name, entry in sorted(manifest.files.items()):
+        if name != CARD:
+            yield f"| `{name}` | {entry.size:,} | `{entry.sha256}` |"
+    yield ""
+    sizes = ", ".join(str(size) for size in parity.batch_sizes)
+    yield f"The graphs were compared with the network in torch on {parity.images} random and real images in"
+    yield f"batches of {sizes}. The largest difference of a logit was {parity.logits:.1e}, that of a gradient"
+    yield f"{parity.gradient:.1e} of the image's largest. Of the gradients that are not negligible,"
+    yield f"{_share(parity.gradient_sign)} had the same sign."
+
+
+def _licence(manifest: Manifest) -> Iterator[str]:
+    yield "## Licence"
+    yield ""
+    yield "Holdfast, which wrote these files, is under the Apache License 2.0. Which licence the weights are"
+    yield f"under is for whoever trained them to say; {manifest.dataset.name} has terms of its own."
+
+
+def _facts(facts: dict[str, str]) -> Iterator[str]:
+    yield "| | |"
+    yield "|---|---|"
+    yield from (f"| {name} | {_cell(fact)} |" for name, fact in facts.items())
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _threat(threat: ThreatModel) -> str:
+    return f"{_NORMS[threat.norm]} {format_budget(threat.epsilon)}"
+
+
+def _share(share: float) -> str:
+    """A share that says 100 % only where it is all of them."""
+    return "all" if share == 1 else f"{min(share, 0.99999):.3%}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _value(value: object) -> str:
+    return format_budget(value) if isinstance(value, float) else str(value)
+
+
+def _yaml(content: dict[str, object]) -> list[str]:
+    import yaml
+
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    return text.rstrip("\n").splitlines()
