@@ -13,7 +13,8 @@ import typer
 from holdfast.console import stderr, stdout
 from serving.torchserve.config import LaunchSettings
 from serving.torchserve.java import find_java
-from serving.torchserve.launch import TorchServe, find_archives, free_port
+from serving.torchserve.launch import TorchServe, free_port
+from serving.torchserve.models import find_archives
 
 app = typer.Typer()
 
@@ -57,8 +58,8 @@ def torchserve(
 ) -> None:
     """Run TorchServe in the foreground, on loopback, with the archives of a store.
 
-    It listens on 127.0.0.1 only, loads only archives that 'holdfast archive' made, whose hashes it checks
-    first, and registers no model at run time. Ctrl-C or SIGTERM ends it and every process that it started.
+    It listens on 127.0.0.1 only, checks every hash of an archive before anything of it is loaded, and
+    registers no model at run time. Ctrl-C or SIGTERM ends it and every process that it started.
     """
     archives = find_archives(store, model or ())
     java = find_java()

@@ -21,20 +21,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from holdfast import npy
-from holdfast.archive import SETTINGS, ArchiveError, ArchiveRecord, WorkerSettings, read_archive, unpack
-from holdfast.bundle import read_manifest
 from holdfast.errors import MissingExtraError, UsageError
-from holdfast.manifest import Manifest
 from serving.torchserve.config import HOST, LOG, MANAGEMENT_SOCKET, LaunchSettings, logging_config, properties
 from serving.torchserve.errors import TorchServeError
 from serving.torchserve.java import Java
+from serving.torchserve.models import ServedModel, prepare
 
 _MAIN = "org.pytorch.serve.ModelServer"
 _LOG_CONFIG, _CONFIG, _CONSOLE = "log4j2.xml", "config.properties", "console.log"
@@ -43,43 +40,11 @@ _WORKER_DIED = b"Backend worker process died."
 _PATIENCE_WITH_WORKERS = 1
 #: Seconds for Java to end after SIGTERM, and for what is left of its group after SIGKILL.
 _GRACE, _GRACE_KILLED = 15.0, 5.0
+#: Seconds for one of the predictions that tell whether it is up; workers have run once before they answer.
+_PROBE_TIMEOUT = 5.0
 _SHOWN_LINES = 15
 
 Part = TypeVar("Part")
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A model that TorchServe was told to serve."""
-
-    record: ArchiveRecord
-    manifest: Manifest
-
-    @property
-    def path(self) -> str:
-        """Where its predictions are, below the server's address."""
-        return f"/predictions/{self.record.name}/{self.record.version}"
-
-
-def find_archives(store: Path, names: Sequence[str] = ()) -> list[Path]:
-    """The .mar files of a store, sorted; only those of the models named, if any are.
-
-    Raises:
-        UsageError: There is none, or one of the models has none.
-    """
-    found = {path.stem: path for path in sorted(store.glob("*.mar"))} if store.is_dir() else {}
-    for name in names:
-        if name not in found:
-            listed = ", ".join(found) or "none"
-            raise UsageError(
-                f"There is no archive {store / name}.mar; archived models there: {listed}.",
-                hint=f"Make it with: holdfast archive {name}",
-            )
-    if not found:
-        raise UsageError(
-            f"There is no .mar archive in {store}.", hint="Make one first with: holdfast archive NAME"
-        )
-    return [found[name] for name in dict.fromkeys(names)] if names else list(found.values())
 
 
 class TorchServe:
@@ -147,7 +112,8 @@ class TorchServe:
         try:
             for name in ("models", "tmp"):
                 (self._directory / name).mkdir()
-            self.models = [self._unpack(archive) for archive in self._archives]
+            models = self._directory / "models"
+            self.models = [prepare(archive, models, self.settings.workers) for archive in self._archives]
             names = [model.record.name for model in self.models]
             (self._directory / _CONFIG).write_text(
                 properties(self.settings, self._directory, names), encoding="ascii"
@@ -213,21 +179,6 @@ class TorchServe:
         ports = [settings.port, settings.metrics_port]
         return ports if settings.management_port is None else [*ports, settings.management_port]
 
-    def _unpack(self, archive: Path) -> ServedModel:
-        """Unpack one archive to where TorchServe finds it, with the number of workers asked for."""
-        name = read_archive(archive).name
-        target = self.directory / "models" / name
-        if target.exists():
-            raise UsageError(f"Two of the archives hold the model {name!r}; one is {archive}.")
-        target.mkdir()
-        record = unpack(archive, target)
-        manifest = read_manifest(target)
-        if (manifest.name, manifest.version) != (record.name, record.version):
-            raise ArchiveError(f"{archive}: its manifest and its record are not of the same model.")
-        if self.settings.workers is not None:
-            _set_workers(target / SETTINGS, self.settings.workers)
-        return ServedModel(record, manifest)
-
     def _spawn(self, home: Path) -> subprocess.Popen[bytes]:
         directory = self.directory
         command = [str(self.java.path), f"-Xmx{self.settings.heap}", f"-Dmodel_server_home={home}"]
@@ -236,7 +187,7 @@ class TorchServe:
         command += [f"-Dlog4j.configurationFile={(directory / _LOG_CONFIG).as_uri()}"]
         command += ["-cp", str(home / "ts" / "frontend" / "*"), _MAIN]
         command += ["--python", sys.executable, "-f", str(directory / _CONFIG), "-ncs"]
-        workers = sum(_count_workers(directory / "models" / model.record.name) for model in self.models)
+        workers = sum(model.workers for model in self.models)
         with (directory / _CONSOLE).open("wb") as console:
             return subprocess.Popen(  # noqa: S603 - our own command, no shell
                 command,
@@ -252,7 +203,7 @@ class TorchServe:
 
     def _answers(self, model: ServedModel) -> bool:
         body = npy.encode(np.zeros((1, *model.manifest.input.shape), dtype=np.float32))
-        connection = http.client.HTTPConnection(HOST, self.settings.port, timeout=10)
+        connection = http.client.HTTPConnection(HOST, self.settings.port, timeout=_PROBE_TIMEOUT)
         try:
             connection.request("POST", model.path, body, {"Content-Type": npy.MEDIA_TYPE})
             return connection.getresponse().status == http.HTTPStatus.OK
@@ -312,23 +263,6 @@ def _check_port(port: int) -> None:
             ) from None
 
 
-def _set_workers(path: Path, workers: int) -> None:
-    kept = [
-        line
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
-        if not line.startswith(("minWorkers:", "maxWorkers:"))
-    ]
-    path.write_text(f"minWorkers: {workers}\nmaxWorkers: {workers}\n{''.join(kept)}", encoding="utf-8")
-
-
-def _count_workers(directory: Path) -> int:
-    for line in (directory / SETTINGS).read_text(encoding="utf-8").splitlines():
-        key, _, value = line.partition(":")
-        if key == "minWorkers" and value.strip().isdigit():
-            return int(value)
-    return WorkerSettings().workers
-
-
 def _environment(given: Mapping[str, str], workers: int) -> dict[str, str]:
     """The process's environment: nothing that would override the config, and the cores shared fairly."""
     overrides = ("LOG_LOCATION", "METRICS_LOCATION", "SM_TELEMETRY_LOG", "TEMP")
@@ -339,6 +273,8 @@ def _environment(given: Mapping[str, str], workers: int) -> dict[str, str]:
     }
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // max(1, workers))))
+    # Threads that spin while they wait for one another make a busy machine a hundred times slower.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return environment
 
 

@@ -12,7 +12,8 @@ from holdfast.archive import WorkerSettings
 from holdfast.bundle import ModelStore
 from serving.torchserve.config import LaunchSettings
 from serving.torchserve.java import find_java
-from serving.torchserve.launch import TorchServe, find_archives, free_port
+from serving.torchserve.launch import TorchServe, free_port
+from serving.torchserve.models import find_archives
 
 SHIPPED = Path(__file__).parents[3] / "model_store"
 

@@ -19,7 +19,8 @@ from support.digits import digit_pngs
 from serving.torchserve.config import LaunchSettings
 from serving.torchserve.errors import TorchServeError
 from serving.torchserve.java import find_java
-from serving.torchserve.launch import TorchServe, find_archives, free_port
+from serving.torchserve.launch import TorchServe, free_port
+from serving.torchserve.models import find_archives
 
 pytestmark = [pytest.mark.torchserve, pytest.mark.slow]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 import stat
@@ -20,7 +19,8 @@ from holdfast.errors import UsageError
 from serving.torchserve.config import LaunchSettings
 from serving.torchserve.errors import TorchServeError
 from serving.torchserve.java import find_java
-from serving.torchserve.launch import TorchServe, _environment, find_archives, free_port
+from serving.torchserve.launch import TorchServe, _environment, free_port
+from serving.torchserve.models import find_archives
 
 PATIENCE = 60
 
@@ -135,14 +135,6 @@ def test_a_damaged_archive_is_refused_before_java_starts(archived_store: Path, t
         server.check()
 
 
-def test_two_archives_of_one_model_are_refused(archived_store: Path, tmp_path: Path) -> None:
-    for name in ("digits.mar", "other.mar"):
-        shutil.copy(archived_store / "digits.mar", tmp_path / name)
-    settings = LaunchSettings(port=free_port(), metrics_port=free_port())
-    with pytest.raises(UsageError, match="Two of the archives hold the model 'digits'"):
-        TorchServe(find_archives(tmp_path), settings, find_java()).start()
-
-
 def test_a_port_that_is_taken_is_named(archived_store: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -152,24 +144,8 @@ def test_a_port_that_is_taken_is_named(archived_store: Path) -> None:
             TorchServe(find_archives(archived_store), LaunchSettings(port=port), find_java()).start()
 
 
-def test_without_an_archive_the_error_says_how_to_make_one(archived_store: Path, tmp_path: Path) -> None:
-    for store in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UsageError, match=r"no \.mar archive") as caught:
-            find_archives(store)
-        assert "holdfast archive" in caught.value.hint
-    with pytest.raises(UsageError, match=r"archived models there: .*digits") as caught:
-        find_archives(archived_store, ["cifar"])
-    assert caught.value.hint.endswith("holdfast archive cifar")
-
-
-def test_archives_are_found_by_name_once_each(archived_store: Path) -> None:
-    digits = archived_store / "digits.mar"
-    assert digits in find_archives(archived_store)
-    assert find_archives(archived_store, ["digits", "digits"]) == [digits]
-
-
 def test_nothing_in_the_environment_overrides_the_config() -> None:
     given = {"TS_CONFIG_FILE": "/other", "LOG_LOCATION": "/other", "HOLDFAST_PORT": "1", "PATH": "/bin"}
     made = _environment(given, workers=1)
-    assert set(made) == {"PATH", "OMP_NUM_THREADS"}
+    assert set(made) == {"PATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY"}
     assert _environment({"OMP_NUM_THREADS": "7"}, workers=2)["OMP_NUM_THREADS"] == "7"
