@@ -19,10 +19,7 @@ from serving.torchserve.models import find_archives, prepare
 def rewritten(archive: Path, target: Path, changes: dict[str, bytes]) -> Path:
     """The archive with other files, and a record that vouches for them: what a stranger could send."""
     with zipfile.ZipFile(archive) as source:
-        files = {entry.filename: source.read(entry) for entry in source.infolist()}
-    files |= {
-        name: changes[key] for key, name in (("handler", HANDLER), ("bundle", MANIFEST)) if key in changes
-    }
+        files = {entry.filename: source.read(entry) for entry in source.infolist()} | changes
     record = ArchiveRecord.model_validate_json(files[RECORD])
     entries = {n: FileEntry(sha256=sha256(files[n]).hexdigest(), size=len(files[n])) for n in record.files}
     files[RECORD] = record.model_copy(update={"files": entries}).to_json().encode()
