@@ -30,9 +30,7 @@ import typer
 from bare_loop import BareLoop
 from gateway_report import (
     BARE,
-    GATEWAY,
     SESSION,
-    TORCHSERVE,
     Figures,
     Side,
     compare,
@@ -44,7 +42,7 @@ from http_load import LoadError, drive, post
 from machine import Company, describe_company, describe_machine
 from paired import alternate
 from report import Report, command_line, deliver, run
-from servers import Server, environment, gateway, pack, torchserve
+from servers import GATEWAY, TORCHSERVE, Server, environment, gateway, pack, torchserve
 
 from holdfast.bundle import Bundle, ModelStore
 from holdfast.console import format_size, progress

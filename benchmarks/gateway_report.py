@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from paired import Spread, paired_ratio
 from report import Sheet
+from servers import GATEWAY, TORCHSERVE
 
-GATEWAY, BARE, TORCHSERVE, SESSION = "gateway", "bare loop", "TorchServe", "session alone"
+BARE, SESSION = "bare loop", "session alone"
 
 #: What the project expects of the gateway: its rate at 16 callers over that of the bare loop, and to be ahead
 #: of TorchServe.

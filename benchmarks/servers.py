@@ -14,6 +14,8 @@ from machine import cpu_seconds
 
 from holdfast.errors import HoldfastError
 
+GATEWAY, TORCHSERVE = "gateway", "TorchServe"
+
 _ADDRESS = re.compile(r"http://(127\.0\.0\.1):(\d+)")
 _GRACE = 30.0
 _SHOWN_LINES = 15
@@ -114,13 +116,13 @@ def environment() -> dict[str, str]:
 def gateway(store: Path, directory: Path) -> Server:
     """The gateway with the embedded backend, on a free port, as it comes: its access log goes to a file."""
     arguments = ("serve", "--store", store, "--backend", "onnxruntime", "--host", "127.0.0.1", "--port", "0")
-    return Server("gateway", arguments, "Ready:", directory)
+    return Server(GATEWAY, arguments, "Ready:", directory)
 
 
 def torchserve(archives: Path, model: str, directory: Path) -> Server:
     """TorchServe with the archive ``<archives>/<model>.mar``, on free ports."""
     arguments = ("torchserve", "--store", archives, "--model", model, "--port", "0", "--metrics-port", "0")
-    return Server("torchserve", arguments, "TorchServe is ready", directory)
+    return Server(TORCHSERVE, arguments, "TorchServe is ready", directory)
 
 
 def pack(bundle: Path, archives: Path, options: Sequence[str]) -> None:

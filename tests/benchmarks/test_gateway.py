@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 from gateway import Images, expect, find_bundle, find_images, measure_server
-from gateway_report import BARE, GATEWAY, SESSION, TORCHSERVE, Figures, Side, compare, ratio_sheet
+from gateway_report import BARE, SESSION, Figures, Side, compare, ratio_sheet
 from http_load import LoadError
+from servers import GATEWAY, TORCHSERVE
+from support.digits import digit_pngs
 from support.tiny import make_tiny_bundle, solid_png
 
 from holdfast.errors import UsageError
@@ -82,6 +84,21 @@ def test_what_is_printed_says_where_and_how_it_was_measured(outcome: tuple[str, 
         assert words in printed
     assert content["machine"]["cores"] == len(os.sched_getaffinity(0))
     assert "other processes used" in printed
+
+
+@pytest.mark.torchserve
+def test_torchserve_is_measured_with_the_same_images_and_model(digits_store: Path, tmp_path: Path) -> None:
+    for number, content in enumerate(digit_pngs(3)):
+        (tmp_path / f"{number}.png").write_bytes(content)
+    path = tmp_path / "gateway.json"
+    settings = ("--seconds", "0.3", "--rounds", "1", "--callers", "2", "--archive-options", "--batch-delay 1")
+    done = benchmark("--store", digits_store, "--images", tmp_path, *settings, "--json", path)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(path.read_text())
+    assert [each["side"] for each in content["measurements"]] == [GATEWAY, BARE, TORCHSERVE, SESSION]
+    compared = {(each["other"], each["figure"]) for each in content["comparisons"]}
+    assert compared == {(BARE, "rate"), (TORCHSERVE, "rate"), (TORCHSERVE, "p50"), (TORCHSERVE, "p99")}
+    assert "holdfast archive --batch-delay 1" in done.stdout
 
 
 def test_what_cannot_be_measured_is_said_without_a_trace(tmp_path: Path, tiny_store: Path) -> None:
