@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from holdfast.console import stderr, stdout
-from serving.torchserve.config import LaunchSettings
+from serving.torchserve.config import HEAP_PATTERN, LaunchSettings
 from serving.torchserve.java import find_java
 from serving.torchserve.launch import TorchServe, free_port
 from serving.torchserve.models import find_archives
@@ -19,6 +20,12 @@ from serving.torchserve.models import find_archives
 app = typer.Typer()
 
 _DEFAULTS = LaunchSettings()
+
+
+def _check_heap(value: str) -> str:
+    if not re.fullmatch(HEAP_PATTERN, value):
+        raise typer.BadParameter(f"{value!r} is no size; write it as 512m or 2g.")
+    return value
 
 
 @app.command()
@@ -50,7 +57,11 @@ def torchserve(
         typer.Option(min=1, max=256, help="Python processes per model. [default: what the archive says]"),
     ] = None,
     heap: Annotated[
-        str, typer.Option(help="Memory for Java, e.g. 512m; the models live in the workers, not there.")
+        str,
+        typer.Option(
+            callback=_check_heap,
+            help="Memory for Java, e.g. 512m; the models live in the workers, not there.",
+        ),
     ] = _DEFAULTS.heap,
     startup_timeout: Annotated[
         float, typer.Option(min=1, help="Seconds until every model must have answered.")

@@ -24,6 +24,7 @@ HOST = "127.0.0.1"
 #: The management API's socket, in the run's private directory.
 MANAGEMENT_SOCKET = "management.sock"
 LOG = "torchserve.log"
+HEAP_PATTERN = r"^[1-9][0-9]{0,5}[mg]$"
 
 Port = Annotated[int, Field(ge=1, le=65534)]
 
@@ -45,7 +46,7 @@ class LaunchSettings(BaseModel):
         128
     )
     max_request_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = 32 * 1024 * 1024
-    heap: Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$", description="Java's -Xmx.")] = "512m"
+    heap: Annotated[str, Field(pattern=HEAP_PATTERN, description="Java's -Xmx.")] = "512m"
     startup_timeout: Annotated[float, Field(gt=0, description="Seconds until the first answer.")] = 180.0
 
 

@@ -35,6 +35,8 @@ from serving.torchserve.models import ServedModel, prepare
 
 _MAIN = "org.pytorch.serve.ModelServer"
 _LOG_CONFIG, _CONFIG, _CONSOLE = "log4j2.xml", "config.properties", "console.log"
+#: What TorchServe writes of a model whose directory it does not like.
+_LOAD_FAILED = b"Failed to load model"
 #: What a worker writes when it ends by itself; a model that cannot be loaded ends every worker so.
 _WORKER_DIED = b"Backend worker process died."
 _PATIENCE_WITH_WORKERS = 1
@@ -106,8 +108,7 @@ class TorchServe:
             MissingExtraError: TorchServe is not installed in this Python.
         """
         home = _torchserve_home()
-        for port in self._ports():
-            _check_port(port)
+        _check_ports(self.settings)
         self._directory = Path(tempfile.mkdtemp(prefix="holdfast-torchserve-"))
         try:
             for name in ("models", "tmp"):
@@ -128,7 +129,7 @@ class TorchServe:
         """Wait until every model has answered a real prediction: /ping answers before any worker does.
 
         Args:
-            interrupted: Asked twice a second whether to stop waiting.
+            interrupted: Asked between two looks whether to stop waiting.
 
         Raises:
             TorchServeError: The process ended, its workers keep dying, or the startup timeout passed.
@@ -139,8 +140,9 @@ class TorchServe:
                 self.check()
                 if interrupted():
                     return
-                if self._log().count(_WORKER_DIED) > _PATIENCE_WITH_WORKERS:
-                    raise self._failure("TorchServe's workers cannot load the model")
+                log = self._log()
+                if _LOAD_FAILED in log or log.count(_WORKER_DIED) > _PATIENCE_WITH_WORKERS:
+                    raise self._failure("TorchServe cannot load the model")
                 if time.monotonic() > deadline:
                     raise self._failure(
                         f"TorchServe did not answer within {self.settings.startup_timeout:g} s"
@@ -173,11 +175,6 @@ class TorchServe:
         directory, self._directory = self._directory, None
         if directory is not None:
             shutil.rmtree(directory, ignore_errors=True)
-
-    def _ports(self) -> list[int]:
-        settings = self.settings
-        ports = [settings.port, settings.metrics_port]
-        return ports if settings.management_port is None else [*ports, settings.management_port]
 
     def _spawn(self, home: Path) -> subprocess.Popen[bytes]:
         directory = self.directory
@@ -251,16 +248,21 @@ def _torchserve_home() -> Path:
     return home
 
 
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise UsageError(
-                f"Port {port} cannot be used: {error.strerror or error}.",
-                hint="Choose others with --port, --metrics-port and --management-port.",
-            ) from None
+def _check_ports(settings: LaunchSettings) -> None:
+    """Refuse now what Java would fail at later, with a stack trace."""
+    wanted = (settings.port, settings.metrics_port, settings.management_port)
+    ports = [port for port in wanted if port is not None]
+    hint = "Choose others with --port, --metrics-port and --management-port."
+    if len(set(ports)) < len(ports):
+        raise UsageError(f"The ports {ports} must differ from one another.", hint=hint)
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise UsageError(f"Port {port} cannot be used: {reason}.", hint=hint) from None
 
 
 def _environment(given: Mapping[str, str], workers: int) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import stat
@@ -80,11 +81,17 @@ def test_its_workers_run_this_python(torchserve: TorchServe) -> None:
 
 @pytest.mark.torchserve
 @pytest.mark.slow
-def test_the_command_serves_until_sigterm_and_leaves_no_process_and_no_file(archived_store: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_the_command_serves_until_a_signal_ends_it_and_leaves_no_process(
+    number: signal.Signals, archived_store: Path
+) -> None:
+    if number == signal.SIGKILL and sys.platform != "linux":
+        pytest.skip("only Linux lets a child ask to end with its parent")
     port = free_port()
     command = [sys.executable, "-m", "holdfast", "torchserve", "--store", str(archived_store)]
     command += ["--model", "digits", "--port", str(port), "--metrics-port", "0", "--workers", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    everyone: list[psutil.Process] = []
     try:
         assert process.stdout is not None
         lines = []
@@ -93,19 +100,23 @@ def test_the_command_serves_until_sigterm_and_leaves_no_process_and_no_file(arch
             assert lines[-1], f"it ended: {''.join(lines)}"
         assert f"http://127.0.0.1:{port} and serves digits version 1" in lines[-1]
         everyone = family(process.pid)
-        workers = [p for p in everyone if "model_service_worker.py" in " ".join(p.cmdline())]
-        assert len(workers) == 2
-        directory = Path(next(a for a in everyone[1].cmdline() if a.endswith("config.properties"))).parent
-        assert directory.is_dir()
-        process.send_signal(signal.SIGTERM)
+        assert len(everyone) == 1 + 1 + 2, "the command, Java and two workers"
+        config = next(part for part in everyone[1].cmdline() if part.endswith("config.properties"))
+        process.send_signal(number)
         out, _ = process.communicate(timeout=PATIENCE)
+        _, left = psutil.wait_procs(everyone, timeout=PATIENCE)
+        assert alive(left) == []
     finally:
+        for each in alive(everyone):
+            each.kill()
         process.kill()
         process.wait()
-    assert process.returncode == 0
-    assert "TorchServe has stopped." in out
-    assert alive(everyone) == []
-    assert not directory.exists()
+    if number == signal.SIGTERM:
+        assert process.returncode == 0
+        assert "TorchServe has stopped." in out
+        assert not Path(config).parent.exists()
+    else:
+        shutil.rmtree(Path(config).parent)
 
 
 @pytest.mark.torchserve
@@ -142,6 +153,13 @@ def test_a_port_that_is_taken_is_named(archived_store: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"Port {port} cannot be used"):
             TorchServe(find_archives(archived_store), LaunchSettings(port=port), find_java()).start()
+
+
+def test_two_apis_on_one_port_are_refused(archived_store: Path) -> None:
+    settings = LaunchSettings(port=free_port())
+    settings = settings.model_copy(update={"metrics_port": settings.port})
+    with pytest.raises(UsageError, match="must differ"):
+        TorchServe(find_archives(archived_store), settings, find_java()).start()
 
 
 def test_nothing_in_the_environment_overrides_the_config() -> None:
