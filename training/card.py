@@ -158,8 +158,10 @@ def _figures(manifest: Manifest) -> Iterator[str]:
 
 def _row(figure: Figure) -> str:
     attack = figure.attack or "none"
-    if figure.parameters:
-        attack += f" ({', '.join(f'{key} {_value(value)}' for key, value in figure.parameters.items())})"
+    # Norm and budget have a column of their own.
+    shown = {key: value for key, value in figure.parameters.items() if key not in ("norm", "epsilon")}
+    if shown:
+        attack += f" ({', '.join(f'{key} {_value(value)}' for key, value in shown.items())})"
     low, high = figure.interval
     cells = (
         figure.name,

@@ -1,0 +1,74 @@
+"""What a bundle's manifest says of a network that the network itself does not know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from holdfast.manifest import Architecture, Dataset, InputSpec, ThreatModel, TrainingRun
+from training.checkpoint import CheckpointInfo
+from training.environment import libraries
+from training.models import Network
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Where a network comes from and what it is for; :class:`holdfast.manifest.Manifest` has each part."""
+
+    method: str
+    recipe: dict[str, Any]
+    dataset: Dataset
+    classes: list[str]
+    input: InputSpec
+    architecture: Architecture
+    threat_model: ThreatModel
+    training: TrainingRun
+    description: str = ""
+    libraries: dict[str, str] = field(default_factory=libraries)
+
+    @classmethod
+    def of_run(cls, info: CheckpointInfo, network: Network, description: str = "") -> Facts:
+        """What a checkpoint of a run knows."""
+        recipe, data = Recipe.model_validate(info.recipe), info.dataset
+        channels, height, width = data.shape
+        images = info.step * recipe.batch_size
+        return cls(
+            method=str(recipe.method["name"]),
+            recipe=_without_paths(recipe.model_dump(mode="json", exclude_none=True)),
+            dataset=Dataset(name=_public(data.name), train_images=data.train_images, note=data.note),
+            classes=data.classes,
+            input=InputSpec.model_validate({"channels": channels, "height": height, "width": width}),
+            architecture=Architecture(
+                name=recipe.model.architecture,
+                arguments=recipe.model.arguments,
+                parameters=sum(parameter.numel() for parameter in network.parameters()),
+            ),
+            threat_model=ThreatModel(norm=recipe.threat_model.norm, epsilon=recipe.threat_model.epsilon),
+            training=TrainingRun(
+                epochs=round(info.epoch + _share_of_epoch(info, recipe), 3),
+                steps=info.step,
+                seed=recipe.seed,
+                hardware=info.hardware,
+                seconds=round(info.seconds, 1),
+                images_per_second=round(images / info.seconds, 1) if info.seconds else 0.0,
+            ),
+            description=description,
+            # Those of the training run, where they differ from those of the export.
+            libraries=libraries() | info.libraries,
+        )
+
+
+def _share_of_epoch(info: CheckpointInfo, recipe: Recipe) -> float:
+    return info.step_in_epoch * recipe.batch_size / info.dataset.train_images
+
+
+def _without_paths(recipe: dict[str, Any]) -> dict[str, Any]:
+    return recipe | {"dataset": recipe["dataset"] | {"name": _public(recipe["dataset"]["name"])}}
+
+
+def _public(dataset: str) -> str:
+    """A data set's name; of one that is a path, the last part: the rest is nobody's business."""
+    scheme, colon, path = dataset.partition(":")
+    return f"{scheme}:{PurePath(path).name}" if colon else dataset

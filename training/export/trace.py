@@ -1,0 +1,132 @@
+"""From functions of images to programs: graphs of ATen operators, forward and backward pass alike.
+
+A gradient is ``torch.func.vjp`` inside the traced function, so that its backward pass becomes operators like
+any others, written by the decompositions of :mod:`training.export.decompositions` and tidied afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+from holdfast.attacks.loss import MINIMUM_CLASSES, Loss
+from holdfast.attacks.torch_losses import attack_loss
+from training.export.blocked import join_shortcuts, spread_means
+from training.export.decompositions import decomposition_table
+from training.export.kernels import fold_factors
+from training.models import Network
+
+#: The largest batch that programs are declared for.
+_LARGEST_BATCH = 1 << 20
+
+
+def trace_predict(network: Network, shape: tuple[int, int, int]) -> ExportedProgram:
+    """``images`` (batch, c, h, w) to ``logits`` (batch, classes).
+
+    Args:
+        network: In eval mode, its parameters frozen.
+        shape: One image's shape (c, h, w).
+    """
+    return trace(network, [example_images(shape)], network)
+
+
+def trace_gradient(network: Network, shape: tuple[int, int, int]) -> ExportedProgram:
+    """Images, labels, targets and a loss's id to logits, losses, and the losses' gradient in the images.
+
+    One forward and one backward pass serve all losses: they are cheap functions of the logits, and so are
+    their derivatives in the logits, of which the id picks one.
+
+    Args:
+        network: In eval mode, its parameters frozen.
+        shape: One image's shape (c, h, w).
+    """
+    images = example_images(shape)
+    # Two tensors, not one twice: tracing tells inputs apart by their identity.
+    labels, targets = (torch.zeros(len(images), dtype=torch.int64) for _ in range(2))
+
+    def function(
+        images: Tensor, labels: Tensor, targets: Tensor, loss: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        logits, backward = torch.func.vjp(network, images)[:2]
+        answers = [_loss_and_slope(logits, labels, targets, kind) for kind in Loss]
+        # Picked, never weighed with zeros: what is infinite or no number in one loss stays out of the others.
+        chosen = loss.reshape(1)
+        losses = torch.stack([value for value, _ in answers]).index_select(0, chosen)[0]
+        slope = torch.stack([slope for _, slope in answers]).index_select(0, chosen)[0]
+        (gradient,) = backward(slope)
+        return logits, losses, gradient
+
+    return trace(function, [images, labels, targets, torch.tensor(0)], network)
+
+
+def trace(function: Callable[..., Any], inputs: Sequence[Tensor], owner: nn.Module) -> ExportedProgram:
+    """Trace a function of batches.
+
+    Args:
+        function: Of tensors, to one tensor or several.
+        inputs: Examples. The first axis of each, where it has one, is the batch, of any length when it runs;
+            all other lengths are the example's.
+        owner: The module whose tensors the function uses; in the program they have the names that they have
+            in its ``state_dict``.
+    """
+    # Fake tensors of our own making, because make_fx's own symbolic mode makes symbols of all lengths.
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    with mode:
+        traced = make_fx(function, decomposition_table(), tracing_mode="real", _allow_non_fake_inputs=True)(
+            *(_fake(mode, tensor) for tensor in inputs)
+        )
+    join_shortcuts(traced)
+    spread_means(traced)
+    fold_factors(traced)
+    batch = Dim("batch", min=1, max=_LARGEST_BATCH)
+    lengths = tuple({0: batch} if tensor.dim() else None for tensor in inputs)
+    return torch.export.export(_named(traced, owner), tuple(inputs), dynamic_shapes=lengths)
+
+
+def example_images(shape: tuple[int, int, int]) -> Tensor:
+    """Images to trace with: in a batch of more than one, whose length is no other length of the shape.
+
+    Tracing takes a length of 1 for a constant, and equal lengths for the same one.
+    """
+    batch = next(length for length in range(2, 6) if length not in shape)
+    return torch.zeros(batch, *shape)
+
+
+def _fake(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
+    lengths = [DimDynamic.DYNAMIC if axis == 0 else DimDynamic.STATIC for axis in range(tensor.dim())]
+    fake: Tensor = mode.from_tensor(tensor, symbolic_context=StatelessSymbolicContext(dynamic_sizes=lengths))
+    return fake
+
+
+def _named(traced: GraphModule, owner: nn.Module) -> GraphModule:
+    """The same graph, with the owner's tensors under the names that they have in its ``state_dict``."""
+    names = {id(tensor): name for name, tensor in owner.state_dict(keep_vars=True).items()}
+    tensors = {}
+    for node in traced.graph.find_nodes(op="get_attr"):
+        tensor = getattr(traced, node.target)
+        node.target = names.get(id(tensor), node.target)
+        tensors[node.target] = tensor
+    return GraphModule(tensors, traced.graph)
+
+
+def _loss_and_slope(logits: Tensor, labels: Tensor, targets: Tensor, kind: Loss) -> tuple[Tensor, Tensor]:
+    """One loss (n,) and its derivative in the logits (n, classes)."""
+    if logits.shape[1] < MINIMUM_CLASSES.get(kind, 2):
+        # There is no such loss. What is no number cannot be mistaken for one.
+        nothing = torch.full_like(logits, float("nan"))
+        return nothing[:, 0], nothing
+
+    def summed(z: Tensor) -> tuple[Tensor, Tensor]:
+        losses = attack_loss(z, labels, kind, targets if kind.targeted else None)
+        return losses.sum(), losses
+
+    slope, losses = torch.func.grad(summed, has_aux=True)(logits)
+    return losses, slope

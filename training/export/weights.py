@@ -1,0 +1,63 @@
+"""The weights, once: one safetensors file that training goes on from and every graph points into."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from safetensors.torch import save
+from torch import nn
+
+from training.errors import ExportError
+
+_TYPES = {"F32": ir.DataType.FLOAT, "I64": ir.DataType.INT64, "BOOL": ir.DataType.BOOL}
+
+
+def write_weights(network: nn.Module, path: Path) -> None:
+    """Write the network's ``state_dict`` to a safetensors file; the same weights give the same bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # Not safetensors' own save_file, which leaves a file that nobody but its owner may read.
+    path.write_bytes(save(tensors, metadata={"format": "pt"}))
+
+
+def write_graph(model: ir.Model, path: Path, weights: Path) -> None:
+    """Write a graph whose initializers are external data in the weights file beside it.
+
+    Args:
+        model: Its initializers are named as the tensors in ``weights`` are; see
+            :func:`training.export.graph.to_onnx`.
+        path: Where to write.
+        weights: The safetensors file, in the same directory.
+
+    Raises:
+        ExportError: An initializer is not in the file, or is another tensor there.
+    """
+    entries, base = _header(weights)
+    for name, value in model.graph.initializers.items():
+        entry = entries.get(name)
+        if entry is None or value.shape is None or tuple(entry["shape"]) != value.shape.numpy():
+            raise ExportError(
+                f"The {model.graph.name} graph uses a constant {name!r} that is no weight of the network.",
+                hint="Make it a buffer of the module that uses it: register_buffer(name, tensor).",
+            )
+        start, end = entry["data_offsets"]
+        value.const_value = ir.ExternalTensor(
+            weights.name,
+            base + start,
+            end - start,
+            _TYPES[entry["dtype"]],
+            shape=ir.Shape(entry["shape"]),
+            name=name,
+            base_dir=weights.parent,
+        )
+    path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The file's entries by name, and where its data begins."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entries: dict[str, Any] = json.loads(file.read(length))
+    return entries, 8 + length

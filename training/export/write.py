@@ -1,0 +1,230 @@
+"""A bundle, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from holdfast.bundle import (
+    CARD,
+    GRADIENT,
+    PREDICT,
+    TORCHSCRIPT,
+    WEIGHTS,
+    Bundle,
+    describe_files,
+    write_manifest,
+)
+from holdfast.errors import UsageError
+from holdfast.manifest import NAME_PATTERN, VERSION_PATTERN, Manifest, Parity
+from training.card import render_card
+from training.errors import ExportError
+from training.export.facts import Facts
+from training.export.graph import to_onnx
+from training.export.trace import trace_gradient, trace_predict
+from training.export.verify import COMPARISONS, verify
+from training.export.weights import write_graph, write_weights
+from training.models import Network
+from training.torchscript import write_torchscript
+
+#: Called with the number of steps taken and the name of the next one.
+Progress = Callable[[int, str], None]
+
+
+def _unwatched(done: int, step: str) -> None:
+    del done, step
+
+
+def count_steps(*, torchscript: bool) -> int:
+    """How many steps an export reports."""
+    return 4 + COMPARISONS + torchscript
+
+
+def export_bundle(
+    network: Network,
+    *,
+    name: str,
+    version: str,
+    store: Path,
+    facts: Facts,
+    calibration_images: np.ndarray,
+    torchscript: bool = False,
+    force: bool = False,
+    progress: Progress = _unwatched,
+) -> Path:
+    """Export a network as a bundle, check it against the network, and put it into a model store.
+
+    The bundle is made beside its place and moved there when it is whole, so nobody ever sees half of one. A
+    bundle that it replaces is there until then.
+
+    Args:
+        network: On the CPU, float32; it is put into eval mode and left otherwise as it was.
+        name: The model's name.
+        version: A positive integer as text.
+        store: The model store; it is made where it is not there.
+        facts: What the manifest says beside what is measured here.
+        calibration_images: Real images (n, c, h, w), float32 in [0, 1], to compare graphs and network on.
+        torchscript: Write ``model.pt`` too.
+        force: Replace a bundle of this name and version.
+        progress: Called before each of :func:`count_steps` steps, and at the end.
+
+    Returns:
+        The bundle's directory.
+
+    Raises:
+        UsageError: The name, the version or the images cannot be used, or the version is there already.
+        ExportError: The network cannot be exported, or its graphs do not compute what it does.
+    """
+    target = _target(store, name, version, force)
+    _check(network, facts, calibration_images)
+    with _beside(target) as directory, _frozen(network):
+        steps = _Steps(progress)
+        parity = _write_graphs(network, directory, facts, calibration_images, steps)
+        if torchscript:
+            steps.take("writing TorchScript")
+            example = torch.from_numpy(np.ascontiguousarray(calibration_images[:2], dtype=np.float32))
+            write_torchscript(network, directory / TORCHSCRIPT, example)
+        steps.take("writing the card")
+        _write_manifest(directory, name, version, facts, parity)
+        Bundle.open(directory)
+    steps.take("done")
+    return target
+
+
+class _Steps:
+    """Counts the steps of an export; a batch compared counts as one."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._done = 0
+
+    def take(self, step: str) -> None:
+        self._progress(self._done, step)
+        self._done += 1
+
+
+def _target(store: Path, name: str, version: str, force: bool) -> Path:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError(
+            f"{name!r} is no name of a model.",
+            hint="A name is a small letter, then small letters, digits, '_', '.' and '-', 64 at most.",
+        )
+    if not re.fullmatch(VERSION_PATTERN, version):
+        raise UsageError(f"{version!r} is no version: versions are 1, 2, 3, …")
+    target = store / name / version
+    if target.exists() and not force:
+        raise UsageError(
+            f"{target} is there already.", hint="Give another version, or replace it with --force."
+        )
+    return target
+
+
+def _check(network: Network, facts: Facts, images: np.ndarray) -> None:
+    other = {str(tensor.dtype) for tensor in network.parameters() if tensor.dtype != torch.float32}
+    if other:
+        raise ExportError(
+            f"The network's parameters are {', '.join(sorted(other))}; only float32 is exported.",
+            hint="Export network.float().",
+        )
+    if network.classes != len(facts.classes):
+        raise ExportError(f"The network has {network.classes} classes, {len(facts.classes)} are named.")
+    if images.ndim != 4 or images.shape[1:] != facts.input.shape or not len(images):
+        raise UsageError(
+            f"The calibration images have the shape {images.shape}; the network takes {facts.input.shape}.",
+            hint="Give images of the data set that the network was trained on.",
+        )
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A hidden directory that takes the target's place at the end, and is gone if anything goes wrong."""
+    made = [place for place in (target.parent, target.parent.parent) if not place.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    directory = target.parent / f".{target.name}.{os.getpid()}"
+    aside = target.parent / f".{target.name}.{os.getpid()}.old"
+    try:
+        directory.mkdir()
+        yield directory
+        if target.exists():
+            target.replace(aside)
+        directory.replace(target)
+    except BaseException:
+        if aside.exists() and not target.exists():
+            aside.replace(target)
+        shutil.rmtree(directory, ignore_errors=True)
+        for place in made:
+            if not any(place.iterdir()):
+                place.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _frozen(network: Network) -> Iterator[None]:
+    """In eval mode, with parameters that ask for no gradient."""
+    wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, want in wanted.items():
+            parameter.requires_grad_(want)
+
+
+def _write_graphs(
+    network: Network, directory: Path, facts: Facts, images: np.ndarray, steps: _Steps
+) -> Parity:
+    weights = directory / WEIGHTS
+    steps.take("writing the weights")
+    write_weights(network, weights)
+    steps.take(f"tracing {PREDICT}")
+    predict = to_onnx(
+        trace_predict(network, facts.input.shape), name="predict", inputs=["images"], outputs=["logits"]
+    )
+    write_graph(predict, directory / PREDICT, weights)
+    steps.take(f"tracing {GRADIENT}")
+    gradient = to_onnx(
+        trace_gradient(network, facts.input.shape),
+        name="gradient",
+        inputs=["images", "labels", "targets", "loss"],
+        outputs=["logits", "losses", "gradient"],
+    )
+    write_graph(gradient, directory / GRADIENT, weights)
+    return verify(
+        network,
+        directory / PREDICT,
+        directory / GRADIENT,
+        images,
+        before_batch=lambda: steps.take("comparing the graphs with the network"),
+    )
+
+
+def _write_manifest(directory: Path, name: str, version: str, facts: Facts, parity: Parity) -> None:
+    manifest = Manifest(
+        name=name,
+        version=version,
+        created=datetime.now(UTC).replace(microsecond=0),
+        description=facts.description,
+        method=facts.method,
+        recipe=facts.recipe,
+        dataset=facts.dataset,
+        classes=facts.classes,
+        input=facts.input,
+        architecture=facts.architecture,
+        threat_model=facts.threat_model,
+        training=facts.training,
+        parity=parity,
+        libraries=facts.libraries,
+        files=describe_files(directory, [entry.name for entry in directory.iterdir()]),
+    )
+    (directory / CARD).write_text(render_card(manifest), encoding="utf-8")
+    files = manifest.files | describe_files(directory, [CARD])
+    write_manifest(directory, manifest.model_copy(update={"files": files}))
