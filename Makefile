@@ -39,7 +39,7 @@ clean: ## Remove environments, caches and builds; data/ and runs/ stay
 	find holdfast training serving tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 serve-env:
-	@scripts/venv $(SERVE) serve "the serving half, without torch: MB, a minute or two"
+	@scripts/venv $(SERVE) serve "the serving half, without torch: 250 MB, a minute or two the first time"
 
 dev-env:
-	@scripts/venv $(DEV) test "everything, with torch: GB, several minutes"
+	@scripts/venv $(DEV) test "everything, with torch: 6 GB, several minutes the first time"
