@@ -48,10 +48,13 @@ from holdfast.bundle import Bundle, ModelStore
 from holdfast.console import format_size, progress
 from holdfast.errors import UsageError
 from serving.backends.onnx import OnnxBackend
-from serving.settings import PREFIX, load_settings
+from serving.settings import PREFIX, Settings, load_settings
 
 _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _LIBRARIES = ("holdfast", "onnxruntime", "numpy", "pillow", "fastapi", "uvicorn", "torch", "torchserve")
+
+#: Settings of the gateway that the benchmark gives it.
+_DECIDED_HERE = ("host", "port", "model_store", "backend", "torchserve_url")
 
 #: Two classes nearer than this may change places with the batch's size, and then no answer is the right one.
 _TIE = 1e-3
@@ -286,8 +289,9 @@ def describe_model(bundle: Bundle) -> str:
 
 
 def describe_settings(archive_options: str) -> str:
-    """What is not as it comes."""
-    changed = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(PREFIX)]
+    """What is set otherwise than it comes."""
+    given = {PREFIX + name.upper() for name in Settings.model_fields if name not in _DECIDED_HERE}
+    changed = [f"{name}={os.environ[name]}" for name in sorted(given) if os.environ.get(name)]
     changed += [f"holdfast archive {archive_options}"] if archive_options else []
     return ", ".join(changed) or "the gateway's and TorchServe's own defaults"
 

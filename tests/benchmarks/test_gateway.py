@@ -6,9 +6,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -188,16 +187,11 @@ class Green:
 
 
 @pytest.fixture
-def green() -> Iterator[Green]:
+def green(listen: Callable[[type[BaseHTTPRequestHandler]], HTTPServer]) -> Green:
     """The wrong server, listening."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), AlwaysGreen) as listening:
-        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
-        thread.start()
-        server = Green()
-        server.address = listening.server_address
-        yield server
-        listening.shutdown()
-        thread.join()
+    server = Green()
+    server.address = listen(AlwaysGreen).server_address
+    return server
 
 
 def test_a_wrong_answer_ends_the_benchmark(green: Green, pictures: Path) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from http_load import LoadError, drive, post
@@ -46,15 +45,11 @@ class Echo(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[ThreadingHTTPServer]:
+def server(listen: Callable[[type[BaseHTTPRequestHandler]], HTTPServer]) -> HTTPServer:
     """The server, listening."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as listening:
-        listening.peers = []
-        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
-        thread.start()
-        yield listening
-        listening.shutdown()
-        thread.join()
+    listening = listen(Echo)
+    listening.peers = []
+    return listening
 
 
 def requests(path: str = "/echo") -> list[bytes]:
@@ -62,19 +57,19 @@ def requests(path: str = "/echo") -> list[bytes]:
     return [post(path, f"body {number}".encode() * 100, "text/plain", "127.0.0.1") for number in range(5)]
 
 
-def test_every_answer_is_the_one_to_its_request(server: ThreadingHTTPServer) -> None:
+def test_every_answer_is_the_one_to_its_request(server: HTTPServer) -> None:
     run = drive(server.server_address, requests(), concurrency=3, seconds=0.4, lead_in=0.1)
     assert len(run.answers) >= 10
     assert all(body == f"body {number}".encode() * 100 for number, body in run.answers)
     assert {number for number, _ in run.answers} == set(range(5))
 
 
-def test_connections_are_kept_and_there_are_as_many_as_callers(server: ThreadingHTTPServer) -> None:
+def test_connections_are_kept_and_there_are_as_many_as_callers(server: HTTPServer) -> None:
     drive(server.server_address, requests(), concurrency=3, seconds=0.3, lead_in=0.05)
     assert len(set(server.peers)) == 3
 
 
-def test_rate_and_latency_are_those_of_the_server(server: ThreadingHTTPServer) -> None:
+def test_rate_and_latency_are_those_of_the_server(server: HTTPServer) -> None:
     run = drive(server.server_address, requests(), concurrency=2, seconds=0.6, lead_in=0.1)
     assert run.latencies.min() >= DELAY
     assert run.percentile(50) <= run.percentile(99)
@@ -83,7 +78,7 @@ def test_rate_and_latency_are_those_of_the_server(server: ThreadingHTTPServer) -
     assert run.generator_cores < 0.5
 
 
-def test_what_was_sent_in_time_counts_however_late_its_answer(server: ThreadingHTTPServer) -> None:
+def test_what_was_sent_in_time_counts_however_late_its_answer(server: HTTPServer) -> None:
     run = drive(server.server_address, requests(), concurrency=1, seconds=DELAY / 2, lead_in=0.0)
     assert len(run.latencies) == 1
     assert run.completed == 0  # the answer came later
@@ -97,9 +92,7 @@ def test_what_was_sent_in_time_counts_however_late_its_answer(server: ThreadingH
         ("/chunked", "not HTTP/1.1 with a Content-Length"),
     ],
 )
-def test_anything_but_a_whole_200_ends_the_measurement(
-    server: ThreadingHTTPServer, path: str, complaint: str
-) -> None:
+def test_anything_but_a_whole_200_ends_the_measurement(server: HTTPServer, path: str, complaint: str) -> None:
     with pytest.raises(LoadError, match=complaint):
         drive(server.server_address, requests(path), concurrency=2, seconds=0.2)
 
