@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -18,6 +19,10 @@ from serving.settings import Settings
 #: Objects made before the collector looks for cycles again. A request makes some hundred, and none are left
 #: over; Python's default of 700 would have it look with every few of them.
 _GC_THRESHOLD = 20_000
+
+#: How long the event loop may keep the interpreter while a worker waits for it to start its next batch. With
+#: Python's default of 5 ms, the model stood still for a tenth of the time under 16 callers.
+_SWITCH_SECONDS = 0.0005
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -82,7 +87,7 @@ class GatewayServer(uvicorn.Server):
         if self._lifecycle.error is not None:
             self.should_exit = True
         elif self._lifecycle.state == "ready":
-            _settle_memory()
+            _tune_interpreter()
             self._on_ready()
 
     def _stop(self) -> None:
@@ -96,8 +101,10 @@ class GatewayServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _settle_memory() -> None:
-    """Take what is loaded out of the collector's sight: it stays, and looking through it takes its time."""
+def _tune_interpreter() -> None:
+    """Make the interpreter fit for two kinds of threads, one that answers and others that run models."""
+    # What is loaded stays: the collector need not look through it again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
+    sys.setswitchinterval(_SWITCH_SECONDS)

@@ -212,7 +212,8 @@ class Batcher(Generic[Lane]):
 
     def _work(self) -> None:
         """A worker's life."""
-        while (batch := self._take()) is not None:
+        idle = True
+        while (batch := self._take(idle)) is not None:
             lane, tickets = batch
             images = sum(len(ticket.images) for ticket in tickets)
             started = time.monotonic()
@@ -220,24 +221,28 @@ class Batcher(Generic[Lane]):
             elapsed = time.monotonic() - started
             with self._changed:
                 self._running -= images
+                # Asked before anybody has an answer: the next request of a lone caller finds an idle worker.
+                idle = not self._lanes
                 pace = elapsed / images
                 self._pace += (pace - self._pace) * (_PACE_WEIGHT if self._pace else 1.0)
             self._deliver(verdicts)
 
-    def _take(self) -> tuple[Lane, list[_Ticket]] | None:
-        """Wait for work and take a batch of it; ``None`` when the batcher is closed."""
-        idle = False
+    def _take(self, idle: bool) -> tuple[Lane, list[_Ticket]] | None:
+        """Wait for work and take a batch of it, at once if ``idle``; ``None`` when the batcher is closed."""
         with self._changed:
             while not self._closed:
                 if not self._lanes:
                     idle = True
                     self._changed.wait()
                     continue
-                lane = min(self._lanes, key=lambda lane: self._lanes[lane][0].queued)
-                patience = 0.0 if idle else self._patience(self._lanes[lane])
-                if patience > 0:
-                    self._changed.wait(patience)
+                patience = {
+                    lane: 0.0 if idle else self._patience(queue) for lane, queue in self._lanes.items()
+                }
+                ripe = [lane for lane, seconds in patience.items() if seconds <= 0]
+                if not ripe:
+                    self._changed.wait(min(patience.values()))
                     continue
+                lane = min(ripe, key=lambda lane: self._lanes[lane][0].queued)
                 return lane, self._pop(lane)
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Literal
 
 from holdfast.errors import HoldfastError
@@ -48,11 +49,13 @@ class Lifecycle:
             self.state = "draining"
 
     async def stop(self) -> None:
-        """Close the backend: what is running finishes, what is queued is refused."""
+        """Close the backend: what is running finishes, what is queued is refused. A start is broken off."""
         self.state = "stopped"
-        await self.backend.close()
         if self._starting is not None:
-            await self._starting
+            self._starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._starting
+        await self.backend.close()
 
     async def ready(self) -> bool:
         """Whether a request sent now can be expected to succeed."""
@@ -83,8 +86,6 @@ class Lifecycle:
         try:
             await self.backend.start()
         except Exception as error:
-            if self.state == "stopped":
-                return
             self.state, self.error = "failed", error
             # What Holdfast raises on purpose says all there is to say; anything else needs its trace.
             unforeseen = not isinstance(error, HoldfastError)

@@ -17,7 +17,7 @@ from serving.gateway.uploads import FORM, IMAGE_TYPES, JSON, ImagesBody
 TITLE = "Holdfast"
 
 DESCRIPTION = """\
-Classifies images with models that were trained to hold under adversarial attack.
+Classifies images with the models of a store.
 
 Errors are problem documents by RFC 9457, `application/problem+json`; [/problems](/problems) lists every kind.
 Every answer carries `X-Request-Id`: your own, where the request had one that is well formed, else a new one.
@@ -129,7 +129,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     description = get_openapi(
         title=TITLE,
         version=__version__,
-        summary="Robust image classification",
+        summary="Image classifiers that hold under adversarial attack",
         description=DESCRIPTION,
         tags=TAGS,
         routes=app.routes,

@@ -81,6 +81,7 @@ Options = Annotated[ClassifyQuery, Query()]
     "/v1/models/{model}/classify",
     summary="Classify images with the newest version of a model",
     response_model=Classification,
+    response_description="One prediction for each image.",
     responses=_PROBLEMS,
     openapi_extra=CLASSIFY_BODY,
 )
@@ -99,6 +100,7 @@ async def classify(request: Request, model: ModelName, options: Options) -> Resp
     "/v1/models/{model}/versions/{version}/classify",
     summary="Classify images with one version of a model",
     response_model=Classification,
+    response_description="One prediction for each image.",
     responses=_PROBLEMS,
     openapi_extra=CLASSIFY_BODY,
 )

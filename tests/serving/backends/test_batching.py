@@ -60,13 +60,10 @@ async def busy(batcher: Batcher[str], model: GatedModel) -> asyncio.Task[Answer]
 
 
 async def test_lone_request_runs_at_once_however_long_the_delay_is() -> None:
-    async with running(GatedModel(open=True), max_delay=1.0, max_batch=64) as batcher:
+    async with running(GatedModel(open=True), max_delay=3600, max_batch=64) as batcher:
         for _ in range(3):
             await asyncio.sleep(0.02)
-            before = time.monotonic()
             answer = await batcher.submit("lane", images(0.5))
-            assert time.monotonic() - before < 0.5
-            assert answer.timings.queue < 0.5
             assert answer.timings.batch_size == 1
 
 
@@ -125,31 +122,58 @@ async def test_lanes_never_share_a_batch_and_the_longest_waiting_goes_first() ->
     assert seen == [("lane", 1), ("b", 2), ("a", 1)]
 
 
-async def test_busy_worker_waits_for_company_until_the_delay_is_over() -> None:
+async def test_busy_worker_waits_for_company_as_long_as_the_delay_allows() -> None:
     model = GatedModel()
-    async with running(model, max_batch=4, max_delay=0.3) as batcher:
+    async with running(model, max_batch=2, max_delay=30) as batcher:
         first = await busy(batcher, model)
         second = asyncio.create_task(batcher.submit("lane", images(0.2)))
         await eventually(lambda: batcher.waiting == 1)
         model.open()
         await first
+        await asyncio.sleep(0.1)
+        assert (model.started, batcher.waiting) == ([1], 1)
         third = asyncio.create_task(batcher.submit("lane", images(0.3)))
-        answers = await asyncio.gather(second, third)
+        assert [greys(answer) for answer in await asyncio.gather(second, third)] == [[0.2], [0.3]]
     assert model.started == [1, 2]
-    assert [greys(answer) for answer in answers] == [[0.2], [0.3]]
-    assert answers[0].timings.queue >= 0.29
+
+
+async def test_batch_that_nobody_joins_runs_when_the_delay_is_over() -> None:
+    model = GatedModel()
+    async with running(model, max_batch=2, max_delay=0.2) as batcher:
+        first = await busy(batcher, model)
+        second = asyncio.create_task(batcher.submit("lane", images(0.2)))
+        await eventually(lambda: batcher.waiting == 1)
+        model.open()
+        await first
+        assert (await second).timings.queue >= 0.19
+    assert model.started == [1, 1]
 
 
 async def test_full_batch_is_not_held_back_by_the_delay() -> None:
     model = GatedModel()
-    async with running(model, max_batch=2, max_delay=1.0) as batcher:
+    async with running(model, max_batch=2, max_delay=3600) as batcher:
         first = await busy(batcher, model)
         others = [asyncio.create_task(batcher.submit("lane", images(0.5))) for _ in range(2)]
         await eventually(lambda: batcher.waiting == 2)
-        before = time.monotonic()
         model.open()
         await asyncio.gather(first, *others)
-        assert time.monotonic() - before < 0.9
+    assert model.started == [1, 2]
+
+
+async def test_full_batch_does_not_wait_behind_one_that_is_held_back() -> None:
+    model = GatedModel()
+    async with running(model, max_batch=2, max_delay=3600) as batcher:
+        first = await busy(batcher, model)
+        held_back = asyncio.create_task(batcher.submit("other", images(0.1)))
+        await eventually(lambda: batcher.waiting == 1)
+        full = asyncio.create_task(batcher.submit("lane", images(0.2, 0.3)))
+        await eventually(lambda: batcher.waiting == 3)
+        model.open()
+        assert greys(await full) == [0.2, 0.3]
+        await first
+        assert batcher.waiting == 1
+        held_back.cancel()
+        await asyncio.gather(held_back, return_exceptions=True)
     assert model.started == [1, 2]
 
 

@@ -101,6 +101,13 @@ async def test_stop_during_the_start_ends_it(tiny_store: Path) -> None:
     assert started.services.lifecycle.error is None
 
 
+async def test_stop_breaks_off_a_start_that_would_never_end(tiny_store: Path) -> None:
+    backend = SlowStart(tiny_store)
+    async with asyncio.timeout(5), gateway(tiny_store, backend=backend, settle=False) as started:
+        assert (await started.client.get("/livez")).status_code == 200
+    assert started.services.lifecycle.state == "stopped"
+
+
 async def test_health_is_asked_for_with_head_too(tiny: Gateway) -> None:
     for path in ("/livez", "/readyz", "/"):
         assert (await tiny.client.head(path)).status_code == 200
@@ -113,7 +120,7 @@ async def test_health_answers_while_the_model_is_busy(tiny_store: Path) -> None:
         requests = [
             asyncio.create_task(started.client.post(CLASSIFY, content=RED, headers=PNG)) for _ in range(5)
         ]
-        await eventually(lambda: backend.batcher.waiting == 4)
+        await eventually(lambda: backend.batcher.waiting + backend.batcher.running == 5)
         assert (await started.client.get("/readyz")).status_code == 200
         model.open()
         assert {response.status_code for response in await asyncio.gather(*requests)} == {200}
