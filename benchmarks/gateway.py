@@ -91,7 +91,9 @@ def main(
     ),
     seconds: Annotated[float, typer.Option(min=0.05, help="Seconds of each measurement.")] = 3.0,
     rounds: Annotated[int, typer.Option(min=1, help="Measurements of each side.")] = 9,
-    callers: Annotated[list[int] | None, typer.Option(help="May be repeated. [default: 1, 16]")] = None,
+    callers: Annotated[
+        list[int] | None, typer.Option(min=1, help="How many; may be repeated. [default: 1, 16]")
+    ] = None,
     with_torchserve: Annotated[
         bool, typer.Option("--torchserve/--no-torchserve", help="Whether to measure TorchServe.")
     ] = True,

@@ -125,7 +125,7 @@ def command_line() -> str:
 
 def run(command: Callable[..., None]) -> None:
     """Run a script's function as a command line; an error that is foreseen is told without a trace."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(command)
     try:
         app()
