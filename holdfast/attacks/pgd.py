@@ -101,11 +101,14 @@ def pgd(
         current = xp.where(_each(found), adversarial, start)
         for step in range(parameters.steps):
             answer = counted.gradient(current, labels, loss, targets)
+            fooled = _fooled(answer.logits, labels, targets)
             if parameters.stop_at_success:
-                found = found | _fooled(answer.logits, labels, targets)
+                found = found | fooled
+            # Only where the model still holds: DLR is constant, rightly, once the label has come third.
+            held = ~(fooled | found)
             blind = xp.max(xp.abs(answer.gradient), axis=(1, 2, 3)) == 0
-            zeros += int(xp.sum(xp.astype(blind & ~found, xp.int64)))
-            seen += int(xp.sum(xp.astype(~found, xp.int64)))
+            zeros += int(xp.sum(xp.astype(blind & held, xp.int64)))
+            seen += int(xp.sum(xp.astype(held, xp.int64)))
             moved = region.step(current, answer.gradient, parameters.step_size, images)
             current = xp.where(_each(found), current, moved)
             progress(run * parameters.steps + step + 1, total)

@@ -164,8 +164,11 @@ def test_a_saturated_model_raises_the_zero_gradient_flag(batch: tuple[Tensor, Te
     assert "zero gradient" in result.flags[0]
 
 
-def test_an_honest_model_raises_no_flag(linear: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
-    assert pgd(TorchOracle(linear, 5), *batch, PGDParameters(), SeededNoise(0)).flags == []
+@pytest.mark.parametrize("loss", ["ce", "cw", "dlr"])
+def test_an_honest_model_raises_no_flag(linear: nn.Module, batch: tuple[Tensor, Tensor], loss: str) -> None:
+    # DLR has no gradient where the label has come third, which is success and no masking.
+    parameters = PGDParameters.model_validate({"epsilon": 0.3, "loss": loss, "stop_at_success": False})
+    assert pgd(TorchOracle(linear, 5), *batch, parameters, SeededNoise(0)).flags == []
 
 
 class NumpyOracle:
