@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from datetime import UTC, datetime
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -11,19 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
-from holdfast.bundle import CARD, GRADIENT, PREDICT, WEIGHTS, describe_files, write_manifest
-from holdfast.manifest import (
-    Architecture,
-    Dataset,
-    InputSpec,
-    Manifest,
-    Parity,
-    ThreatModel,
-    TrainingRun,
-)
+from holdfast.bundle import WEIGHTS, Bundle, describe_files, write_manifest
+from holdfast.manifest import Architecture, Dataset, InputSpec, ThreatModel, TrainingRun
+from training.export import Facts, export_bundle
 from training.models import Network, build
 
 SHAPE = (1, 8, 8)
@@ -60,44 +51,33 @@ def train_digits(seed: int = 0, epochs: int = 4) -> Network:
     return network.eval()
 
 
-def make_digits_bundle(
-    store: Path, network: Network, name: str = "digits", version: str = "1", architecture: str = "small-cnn"
-) -> Path:
-    """Write a bundle of ``network`` into the model store; return its directory."""
-    directory = store / name / version
-    directory.mkdir(parents=True)
-    tensors = {key: value.detach().contiguous() for key, value in network.state_dict().items()}
-    save_file(tensors, directory / WEIGHTS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (torch.rand(2, *SHAPE),),
-            directory / PREDICT,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            external_data=False,
-            verbose=False,
-        )
-    (directory / GRADIENT).write_bytes((directory / PREDICT).read_bytes())
-    (directory / CARD).write_text(f"# {name}\n", encoding="utf-8")
-    manifest = Manifest(
-        name=name,
-        version=version,
-        created=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+def make_digits_bundle(store: Path, network: Network, name: str = "digits", version: str = "1") -> Path:
+    """Export ``network`` into the model store; return the bundle's directory."""
+    facts = Facts(
         method="standard",
         recipe={},
         dataset=Dataset(name="digits", train_images=1500),
         classes=[str(digit) for digit in range(10)],
         input=InputSpec(channels=1, height=8, width=8),
-        architecture=Architecture(name=architecture),
+        architecture=Architecture(name="small-cnn"),
         threat_model=ThreatModel(norm="linf", epsilon=0.0),
         training=TrainingRun(epochs=4, steps=60, seed=0, hardware="cpu", seconds=1.0),
-        parity=Parity(images=2, batch_sizes=[2], logits=0.0, gradient=0.0, gradient_sign=1.0),
-        libraries={"torch": torch.__version__},
-        files=describe_files(directory, [PREDICT, GRADIENT, WEIGHTS, CARD]),
     )
-    write_manifest(directory, manifest)
-    return directory
+    images = digits()[0][:16]
+    return export_bundle(
+        network, name=name, version=version, store=store, facts=facts, calibration_images=images
+    )
+
+
+def copy_bundle(source: Path, store: Path, *, other_weights: bool = False, **changes: str) -> Path:
+    """Copy a bundle into a store under another name or version, or with weights that differ in one bit."""
+    manifest = Bundle.open(source).manifest.model_copy(update=changes)
+    target = store / manifest.name / manifest.version
+    shutil.copytree(source, target)
+    if other_weights:
+        weights = bytearray((target / WEIGHTS).read_bytes())
+        weights[-1] ^= 1
+        (target / WEIGHTS).write_bytes(weights)
+    files = describe_files(target, list(manifest.files))
+    write_manifest(target, manifest.model_copy(update={"files": files}))
+    return target

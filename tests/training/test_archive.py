@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.digits import make_digits_bundle
 from typer.testing import CliRunner
 
 from holdfast.archive import (
@@ -29,7 +28,6 @@ from holdfast.bundle import MANIFEST, PREDICT, TORCHSCRIPT, WEIGHTS, Bundle, Bun
 from holdfast.sessions import open_session
 from training.archive import TOLERANCE, archive, compare
 from training.commands.archive import app
-from training.models import build
 from training.rebuild import rebuild
 
 
@@ -83,14 +81,15 @@ def test_the_same_bundle_gives_the_same_bytes(packed: Path, digits_store: Path, 
     assert made[0] == made[1]
 
 
-def test_nothing_of_this_machine_is_in_the_archive(packed: Path) -> None:
+def test_nothing_of_this_machine_is_in_the_archive(packed: Path, bundle: Bundle) -> None:
     with zipfile.ZipFile(packed) as file:
         for entry in file.infolist():
             data = file.read(entry)
             for trace in (str(Path.cwd()), sys.prefix, str(Path.home()) + "/"):
                 assert trace.encode() not in data, f"{entry.filename} holds {trace}"
         manifest = json.loads(file.read(MAR_MANIFEST))
-    assert manifest["createdOn"] == "02/01/2026 03:04:05", "the bundle's date, not the archive's"
+    created = bundle.manifest.created.strftime("%d/%m/%Y %H:%M:%S")
+    assert manifest["createdOn"] == created, "the bundle's date, not the archive's"
 
 
 def test_an_archive_that_is_there_is_replaced_only_by_force(
@@ -106,14 +105,17 @@ def test_an_archive_that_is_there_is_replaced_only_by_force(
     assert [path.name for path in tmp_path.iterdir()] == ["digits.mar"]
 
 
-def test_a_graph_that_disagrees_with_the_weights_is_refused(digits_store: Path, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    other = build("small-cnn", classes=10, channels=1, size=(8, 8), mean=[0.3], std=[0.38]).eval()
-    directory = make_digits_bundle(tmp_path / "other", other)
-    weights = digits_store / "digits" / "1" / WEIGHTS
-    shutil.copy(weights, directory / WEIGHTS)  # the graph of one network, the weights of another
-    manifest = Bundle.open(digits_store / "digits" / "1").manifest
-    mixed = Bundle(directory, manifest)
+def test_a_graph_that_disagrees_with_the_weights_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    mixed = Bundle(tmp_path / "mixed", bundle.manifest)
+    shutil.copytree(bundle.root, mixed.root)
+    # The graphs find a tensor by its place in the file, the network by its name: give two the other's name.
+    data = (mixed.root / WEIGHTS).read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["normalise.mean"], header["normalise.std"] = header["normalise.std"], header["normalise.mean"]
+    swapped = json.dumps(header, separators=(",", ":")).encode().ljust(end - 8)
+    assert len(swapped) == end - 8
+    (mixed.root / WEIGHTS).write_bytes(data[:8] + swapped + data[end:])
     with pytest.raises(ArchiveError, match=r"differs from its predict\.onnx by"):
         archive(mixed, tmp_path / "output")
     assert list((tmp_path / "output").iterdir()) == []
