@@ -136,9 +136,16 @@ def _load(entry: EntryPoint) -> Any:
     app = entry.load()
     command = typer.main.get_command(app)
     command.name = entry.name
+    command.help = _unwrap(command.help or "")
     # Completion is installed for `holdfast` as a whole.
     command.params = [parameter for parameter in command.params if parameter.name not in _COMPLETION]
     return command
+
+
+def _unwrap(text: str) -> str:
+    """Join the lines of each paragraph: where they break in the source is no concern of the terminal."""
+    paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
 def _summary(module: str) -> str:

@@ -17,7 +17,7 @@ def hardware(world: World) -> str:
     if world.device.type == "cuda":
         return f"{world.size} x {torch.cuda.get_device_name(world.device)}"
     threads = torch.get_num_threads() * world.size
-    return f"{threads} CPU threads ({_processor()})"
+    return f"{threads} CPU thread{'s' if threads > 1 else ''} ({_processor()})"
 
 
 def libraries() -> dict[str, str]:

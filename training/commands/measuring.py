@@ -157,7 +157,10 @@ def _doubts(figures: list[Figure]) -> str | None:
 def _print(bundle: Bundle, evaluation: Evaluation, threat: ThreatModel) -> None:
     size = format_budget(threat.epsilon)
     table = console.table("", ">accuracy", ">95 % interval", ">images")
-    table.title = f"{bundle.name} version {bundle.version}, {threat.norm} within {size}, {evaluation.dataset}"
+    console.stdout.print(
+        f"{bundle.name} version {bundle.version}, {threat.norm} within {size}", soft_wrap=True
+    )
+    console.stdout.print(evaluation.dataset, soft_wrap=True)
     for figure in evaluation.figures:
         low, high = figure.interval
         share = console.format_share(figure.accuracy)
