@@ -4,7 +4,7 @@ DEV := .venv-dev
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help serve test lint format hooks constraints clean serve-env dev-env
+.PHONY: help serve test lint format bench hooks constraints clean serve-env dev-env
 
 help: ## List the targets
 	@echo "Usage: make TARGET [PYTHON=python3.12]"
@@ -26,6 +26,10 @@ lint: dev-env ## Check style, types, and that imports point down
 format: dev-env ## Format the code and mend what can be mended without asking
 	$(DEV)/bin/ruff check --fix-only
 	$(DEV)/bin/ruff format
+
+bench: dev-env ## Measure what docs/performance.md shows, on this machine
+	$(DEV)/bin/python benchmarks/gateway.py
+	$(DEV)/bin/python benchmarks/training_step.py
 
 hooks: dev-env ## Run the same checks before every commit
 	$(DEV)/bin/pre-commit install
