@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Literal
 
 from holdfast.errors import HoldfastError
@@ -53,8 +52,7 @@ class Lifecycle:
         self.state = "stopped"
         if self._starting is not None:
             self._starting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._starting
+            await asyncio.wait([self._starting])
         await self.backend.close()
 
     async def ready(self) -> bool:

@@ -67,6 +67,12 @@ async def test_lone_request_runs_at_once_however_long_the_delay_is() -> None:
             assert answer.timings.batch_size == 1
 
 
+async def test_lone_caller_is_never_held_back_however_fast_it_comes_again() -> None:
+    async with asyncio.timeout(60), running(GatedModel(open=True), max_delay=3600) as batcher:
+        for _ in range(300):
+            await batcher.submit("lane", images(0.5))
+
+
 async def test_what_queues_while_the_worker_is_busy_becomes_one_batch() -> None:
     model = GatedModel()
     async with running(model, max_batch=4) as batcher:
