@@ -5,6 +5,7 @@ Run it with the Python whose pip shall choose: the oldest supported one, so that
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ def main() -> None:
         [*resolve, "--report", "-", ".[test,serve-gpu]"], cwd=ROOT, check=True, stdout=subprocess.PIPE
     )
     metadata = [entry["metadata"] for entry in json.loads(result.stdout)["install"] if not entry["is_direct"]]
-    pins = sorted((each["name"].lower().replace("_", "-"), each["version"]) for each in metadata)
+    pins = sorted((re.sub(r"[-_.]+", "-", each["name"]).lower(), each["version"]) for each in metadata)
     lines = [f"{name}=={version}\n" for name, version in pins]
     (ROOT / "constraints.txt").write_text(HEADER + "".join(lines), encoding="utf-8")
 
