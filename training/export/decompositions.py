@@ -25,6 +25,7 @@ def decomposition_table() -> dict[Any, Callable[..., Any]]:
     table[aten.convolution_backward.default] = convolution_backward
     table[aten.native_batch_norm_backward.default] = batch_norm_backward
     table[aten.threshold_backward.default] = threshold_backward
+    table[aten.empty_permuted.default] = empty_permuted
     table[aten.max_pool2d_with_indices_backward.default] = max_pool_backward
     table[aten.avg_pool2d_backward.default] = average_pool_backward
     table[aten._adaptive_avg_pool2d_backward.default] = adaptive_average_pool_backward
@@ -35,6 +36,13 @@ def threshold_backward(grad: Tensor, x: Tensor, threshold: float) -> Tensor:
     """ReLU's: the gradient where x is above the threshold, else 0."""
     passes: Tensor = ops.above(x if threshold == 0 else x - threshold)
     return grad * passes
+
+
+def empty_permuted(size: Sequence[int], physical_layout: Sequence[int], **options: Any) -> Tensor:
+    """Zeros in place of nothing in particular: ONNX has no tensor without values."""
+    del physical_layout
+    zeros: Tensor = aten.full(size, 0.0, **options)
+    return zeros
 
 
 def batch_norm_backward(
@@ -198,8 +206,8 @@ def max_pool_backward(
         below = highest + picked
         parts.append(left * ops.not_above(below))
         left = left * ops.above(below)
-    tiles = [length // step * step for length, step in zip(x.shape[2:], steps, strict=True)]
-    return _grown(ops.interleave([*parts, left], steps, tiles), list(x.shape[2:]))
+    woven: Tensor = ops.interleave([*parts, left], steps, list(x.shape[2:]))
+    return woven
 
 
 def average_pool_backward(

@@ -53,14 +53,16 @@ def interleave(parts: Sequence[Tensor], strides: Sequence[int], size: Sequence[i
     """Weave s₀·s₁ images into one: pixel (i, j) of the result is a pixel of part (i mod s₀)·s₁ + (j mod s₁).
 
     Args:
-        parts: s₀·s₁ tensors (n, c, ⌈size₀ / s₀⌉, ⌈size₁ / s₁⌉).
+        parts: s₀·s₁ tensors (n, c, h, w).
         strides: (s₀, s₁).
-        size: Height and width of the result; what the parts hold beyond it is cut off.
+        size: Height and width of the result: from h·s₀ and w·s₁ rows and columns are cut off at the end, or
+            zeros are put there.
     """
     n, c, height, width = parts[0].shape
     woven = torch.stack(list(parts), 2).view(n, c, strides[0], strides[1], height, width)
     whole = woven.permute(0, 1, 4, 2, 5, 3).reshape(n, c, height * strides[0], width * strides[1])
-    return whole[:, :, : size[0], : size[1]].clone()
+    # A negative border cuts off.
+    return torch.nn.functional.pad(whole, (0, size[1] - whole.shape[3], 0, size[0] - whole.shape[2]))
 
 
 @above.register_fake
@@ -132,8 +134,7 @@ def translations(opset: Any) -> dict[Any, Callable[..., Any]]:
     def interleave_onnx(parts: Sequence[Any], strides: Sequence[int], size: Sequence[int]) -> Any:
         # Channels last, pixels that differ only in the column's phase lie woven already, and rows are woven
         # by copying whole rows: ONNX Runtime's DepthToSpace moves single numbers, five times slower.
-        channels = parts[0].shape[1]
-        height, width = (-(-length // stride) for length, stride in zip(size, strides, strict=True))
+        channels, height, width = parts[0].shape[1:]
         rows = []
         for i in range(strides[0]):
             row = list(parts[i * strides[1] : (i + 1) * strides[1]])
@@ -145,8 +146,8 @@ def translations(opset: Any) -> dict[Any, Callable[..., Any]]:
         whole = (height * strides[0], width * strides[1])
         woven = opset.Reshape(joined, opset.Constant(value_ints=[0, *whole, channels]))
         if whole != tuple(size):
-            starts, axes = opset.Constant(value_ints=[0, 0]), opset.Constant(value_ints=[1, 2])
-            woven = opset.Slice(woven, starts, opset.Constant(value_ints=list(size)), axes)
+            borders = [0] * 5 + [want - have for want, have in zip(size, whole, strict=True)] + [0]
+            woven = opset.Pad(woven, opset.Constant(value_ints=borders))
         first = opset.Transpose(woven, perm=[0, 3, 1, 2])
         # The mean of each single pixel changes nothing, and takes what follows back into the blocked layout.
         return opset.AveragePool(first, kernel_shape=[1, 1])

@@ -19,6 +19,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from holdfast.attacks.loss import MINIMUM_CLASSES, Loss
 from holdfast.attacks.torch_losses import attack_loss
+from training.errors import ExportError
 from training.export.blocked import join_shortcuts, spread_means
 from training.export.decompositions import decomposition_table
 from training.export.kernels import fold_factors
@@ -76,19 +77,36 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor], owner: nn.Modu
             all other lengths are the example's.
         owner: The module whose tensors the function uses; in the program they have the names that they have
             in its ``state_dict``.
+
+    Raises:
+        ExportError: The function cannot be traced for batches of any length.
     """
+    batch = Dim("batch", min=1, max=_LARGEST_BATCH)
+    lengths = tuple({0: batch} if tensor.dim() else None for tensor in inputs)
+    try:
+        program = _named(graph_of(function, inputs), owner)
+        return torch.export.export(program, tuple(inputs), dynamic_shapes=lengths)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(
+            f"The network cannot be traced: {reason}",
+            hint="A graph cannot hold code that looks at its input's values or at the batch's length.",
+        ) from error
+
+
+def graph_of(function: Callable[..., Any], inputs: Sequence[Tensor]) -> GraphModule:
+    """The first half of :func:`trace`: the function as a graph, tidied, that can be run in torch."""
     # Fake tensors of our own making, because make_fx's own symbolic mode makes symbols of all lengths.
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     with mode:
-        traced = make_fx(function, decomposition_table(), tracing_mode="real", _allow_non_fake_inputs=True)(
-            *(_fake(mode, tensor) for tensor in inputs)
-        )
+        # Some derivatives write in place, which ONNX cannot.
+        pure = torch.func.functionalize(function)
+        trace_pure = make_fx(pure, decomposition_table(), tracing_mode="real", _allow_non_fake_inputs=True)
+        traced = trace_pure(*(_fake(mode, tensor) for tensor in inputs))
     join_shortcuts(traced)
     spread_means(traced)
     fold_factors(traced)
-    batch = Dim("batch", min=1, max=_LARGEST_BATCH)
-    lengths = tuple({0: batch} if tensor.dim() else None for tensor in inputs)
-    return torch.export.export(_named(traced, owner), tuple(inputs), dynamic_shapes=lengths)
+    return traced
 
 
 def example_images(shape: tuple[int, int, int]) -> Tensor:
