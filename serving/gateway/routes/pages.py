@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from holdfast.bundle import Bundle
 from holdfast.version import __version__
 from serving.gateway.problems import KINDS, Problem
 from serving.gateway.services import services_of
@@ -44,11 +45,7 @@ async def index(request: Request) -> Response:
         return _page(
             "index.html", models=f"<p>{escape(problem.detail)}</p>", address=_address(request), model="MODEL"
         )
-    items = "".join(
-        f'<li><a href="/v1/models/{escape(name)}">{escape(name)}</a>, version '
-        f"{escape(catalogue.find(name).version)}: {escape(catalogue.find(name).manifest.description)}</li>"
-        for name in catalogue.names()
-    )
+    items = "".join(_item(catalogue.find(name)) for name in catalogue.names())
     return _page(
         "index.html", models=f"<ul>{items}</ul>", address=_address(request), model=catalogue.names()[0]
     )
@@ -80,6 +77,14 @@ def asset(name: str) -> Response:
     if name in _SWAGGER_ASSETS:
         return FileResponse(_swagger_directory() / name, media_type=_SWAGGER_ASSETS[name], headers=headers)
     raise HTTPException(404)
+
+
+def _item(bundle: Bundle) -> str:
+    """A model in the list of models."""
+    manifest = bundle.manifest
+    text = f"version {manifest.version}, {manifest.method} on {manifest.dataset.name}. {manifest.description}"
+    name = escape(manifest.name)
+    return f'<li><a href="/v1/models/{name}">{name}</a>: {escape(text)}</li>'
 
 
 def _page(name: str, **values: str) -> Response:
