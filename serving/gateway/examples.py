@@ -81,7 +81,8 @@ MODEL: dict[str, Any] = {
     "evaluations": [
         {
             "command": "holdfast evaluate pgd-at-cifar10/1 --attack clean --attack fgsm --attack pgd-20 "
-            "--attack cw-20 --attack dlr-20 --norm linf --epsilon 8/255 --images 2000 --batch-size 100 --seed 0",
+            "--attack cw-20 --attack dlr-20 --norm linf --epsilon 8/255 --images 2000 --batch-size 100 "
+            "--seed 0",
             "date": "2026-11-21T03:04:09Z",
             "dataset": "cifar10, first 2,000 of 9,980 test images, digest c40162f758c9e8d2",
             "seed": 0,
