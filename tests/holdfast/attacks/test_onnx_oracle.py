@@ -78,7 +78,8 @@ from holdfast.bundle import Bundle
 oracle = OnnxOracle(Bundle.open({str(bundle.root)!r}), threads=1)
 images = np.random.default_rng(0).random((4, *oracle_shape), dtype=np.float32)
 labels = oracle.logits(images).argmax(1)
-print(int(pgd(oracle, images, labels, PGDParameters(epsilon=0.5, step_size=0.1), SeededNoise(0)).success.sum()))
+parameters = PGDParameters(epsilon=0.5, step_size=0.1)
+print(int(pgd(oracle, images, labels, parameters, SeededNoise(0)).success.sum()))
 """.replace("oracle_shape", ", ".join(map(str, bundle.manifest.input.shape)).join("()"))
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
