@@ -63,5 +63,6 @@ class Loss(Enum):
         raise ValueError(f"no loss is called {label!r}; there are {', '.join(x.label for x in cls)}")
 
 
-#: DLR divides by z_π1 − z_π3, which needs three classes, its targeted form four.
+#: DLR divides by z_π1 − z_π3, which needs three classes, its targeted form four. With fewer, oracles refuse,
+#: and ``gradient.onnx`` answers NaN.
 MINIMUM_CLASSES = {Loss.DLR: 3, Loss.TARGETED_DLR: 4}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from holdfast.attacks.loss import Loss
+from holdfast.attacks.loss import MINIMUM_CLASSES, Loss
 from holdfast.attacks.oracle import GradientAnswer
 from holdfast.bundle import GRADIENT, PREDICT, Bundle
 from holdfast.sessions import open_session
@@ -44,6 +44,8 @@ class OnnxOracle:
         """See :meth:`holdfast.attacks.oracle.Oracle.gradient`."""
         if loss.targeted and targets is None:
             raise ValueError(f"loss {loss.label!r} needs targets")
+        if self._classes < MINIMUM_CLASSES.get(loss, 2):  # of which the graph makes NaN
+            raise ValueError(f"loss {loss.label!r} needs at least {MINIMUM_CLASSES[loss]} classes")
         logits, losses, gradient = self._gradient.run(
             ["logits", "losses", "gradient"],
             {

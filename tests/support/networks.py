@@ -7,6 +7,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from holdfast.manifest import Architecture, Dataset, InputSpec, ThreatModel, TrainingRun
+from training.export import Facts
 from training.models import Network, Normalise, build
 
 
@@ -127,3 +129,18 @@ def _layers(draw: st.DrawFn, channels: int) -> nn.Module:
         bias=draw(st.booleans()),
     )
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs, affine=draw(st.booleans())), nn.ReLU())
+
+
+def make_facts(network: Network, shape: tuple[int, int, int], architecture: str = "small-cnn") -> Facts:
+    """What a manifest says of a network that was never trained."""
+    channels, height, width = shape
+    return Facts(
+        method="standard",
+        recipe={"name": "drawn", "method": {"name": "standard"}},
+        dataset=Dataset(name="noise", train_images=0),
+        classes=[f"class {i}" for i in range(network.classes)],
+        input=InputSpec.model_validate({"channels": channels, "height": height, "width": width}),
+        architecture=Architecture(name=architecture, parameters=sum(p.numel() for p in network.parameters())),
+        threat_model=ThreatModel(norm="linf", epsilon=8 / 255),
+        training=TrainingRun(epochs=0, steps=0, seed=0, hardware="none", seconds=0.0),
+    )
