@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.gateway import running_gateway
+from support.gateway_process import running_gateway
 
 LOCUSTFILE = Path(__file__).parents[2] / "loadtests" / "locustfile.py"
 
