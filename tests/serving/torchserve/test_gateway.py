@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ import httpx
 import psutil
 import pytest
 from support.digits import digit_pngs
+from support.gateway_process import running_gateway
 
 from serving.torchserve.config import LaunchSettings
 from serving.torchserve.errors import TorchServeError
@@ -32,25 +31,14 @@ PNG = {"Content-Type": "image/png"}
 @contextmanager
 def gateway(store: Path, backend: str, torchserve_url: str) -> Iterator[httpx.Client]:
     """`holdfast serve` in a process of its own, ready; a client of it."""
-    port = free_port()
-    environment = os.environ | {
+    settings = {
         "HOLDFAST_BACKEND": backend,
         "HOLDFAST_TORCHSERVE_URL": torchserve_url,
-        "HOLDFAST_MODEL_STORE": str(store),
-        "HOLDFAST_PORT": str(port),
         "HOLDFAST_DEADLINE": str(DEADLINE),
         "HOLDFAST_THREADS": "1",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "holdfast", "serve"], env=environment, stderr=subprocess.DEVNULL
-    )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
-            wait_for(client, 200)
-            yield client
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
+    with running_gateway(store, **settings) as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+        yield client
 
 
 def wait_for(client: httpx.Client, status: int) -> None:
