@@ -1,113 +1,80 @@
-"""A gateway in this process, reached over ASGI."""
+"""A real gateway in a process of its own, for tests that talk to it over a socket."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import httpx
-from fastapi import FastAPI
 
-from serving.backends.base import Backend
-from serving.gateway.app import create_app
-from serving.gateway.services import Services
-from serving.settings import Settings
-
-CLASSIFY = "/v1/models/tiny/classify"
-PNG = {"Content-Type": "image/png"}
-
-Message = MutableMapping[str, Any]
+#: Seconds to wait for a gateway to be ready, or to be gone.
+PATIENCE = 90.0
 
 
-@dataclass
-class Gateway:
-    """A started gateway and a client of it."""
-
-    app: FastAPI
-    client: httpx.AsyncClient
-
-    @property
-    def services(self) -> Services:
-        """What the routes share."""
-        services: Services = self.app.state.services
-        return services
-
-    async def classify(self, content: bytes, **query: str | int) -> httpx.Response:
-        """Send one image as it is."""
-        return await self.client.post(CLASSIFY, content=content, headers=PNG, params=query)
-
-    async def call(self, receive: Callable[[], Awaitable[Message]], **scope: Any) -> Answer:
-        """Send a request by hand, message by message."""
-        answer = Answer()
-
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                answer.status = message["status"]
-                answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-            answer.body += message.get("body", b"")
-
-        defaults = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": CLASSIFY,
-            "raw_path": CLASSIFY.encode(),
-            "root_path": "",
-            "query_string": b"",
-            "headers": [(b"content-type", b"image/png")],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-        }
-        await self.app({**defaults, **scope}, receive, send)
-        return answer
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
-@dataclass
-class Answer:
-    """What came back for a request sent by hand."""
-
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-
-@asynccontextmanager
-async def gateway(
-    store: Path, *, backend: Backend | None = None, settle: bool = True, **settings: Any
-) -> AsyncIterator[Gateway]:
-    """Start a gateway over a store.
+@contextmanager
+def running_gateway(store: Path, **settings: str) -> Iterator[str]:
+    """Start ``holdfast serve`` on ``store``, wait until it is ready, and stop it in the end.
 
     Args:
-        store: The model store.
-        backend: What runs the models, if not what the settings say.
-        settle: Wait until the models are loaded, or could not be.
-        settings: Further settings.
+        store: The model store that it serves.
+        settings: More environment variables, e.g. ``HOLDFAST_BACKEND="torchserve"``.
+
+    Returns:
+        Its URL.
     """
-    app = create_app(Settings(model_store=store, **{"threads": 1, **settings}), backend=backend)
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client,
-    ):
-        started = Gateway(app, client)
-        if settle:
-            await started.services.lifecycle.settled()
-        yield started
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "HOLDFAST_PORT": str(port),
+        "HOLDFAST_MODEL_STORE": str(store),
+        **settings,
+    }
+    # A file and not a pipe: nobody reads while the gateway logs, and a full pipe would stop it.
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "holdfast", "serve"], env=environment, stdout=output, stderr=output
+        )
+        try:
+            _wait_until_ready(url, process, output)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-def assert_problem(response: httpx.Response, status: int, kind: str) -> dict[str, Any]:
-    """The response is a whole problem document of this kind; return it."""
-    assert response.headers["content-type"] == "application/problem+json", response.text
-    document: dict[str, Any] = response.json()
-    assert (response.status_code, document["type"]) == (status, f"/problems#{kind}"), document
-    assert document["status"] == status
-    assert document["title"]
-    assert document["detail"]
-    assert document["instance"] == response.request.url.path
-    assert document["request_id"] == response.headers["x-request-id"]
-    return document
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], output: IO[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            output.seek(0)
+            raise AssertionError(f"the gateway ended with {process.returncode}: {output.read()}")
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"the gateway was not ready within {PATIENCE:.0f} s")
