@@ -189,7 +189,8 @@ export_bundle(network, name="again", version="7", store=Path(sys.argv[1]), facts
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", script, tmp_path], check=True, cwd=tmp_path)
     again = Bundle.open(tmp_path / "again" / "7")
-    for name in (PREDICT, GRADIENT, WEIGHTS, TORCHSCRIPT):
+    # Not model.pt: TorchScript numbers its classes by what its process has traced before.
+    for name in (PREDICT, GRADIENT, WEIGHTS):
         assert again.path(name).read_bytes() == exported.bundle.path(name).read_bytes(), name
 
 
