@@ -27,8 +27,7 @@ from report import Report, Sheet, command_line, deliver, run
 from holdfast.attacks.loss import Loss
 from holdfast.bundle import GRADIENT, PREDICT, WEIGHTS
 from holdfast.console import progress
-from training.export.graph import to_onnx
-from training.export.trace import trace_gradient, trace_predict
+from training.export.graphs import gradient_graph, predict_graph
 from training.export.weights import write_graph, write_weights
 from training.models import build
 
@@ -105,20 +104,13 @@ def open_graphs(
     network = build(architecture, classes=_CLASSES, channels=shape[0], size=shape[1:], mean=means, std=means)
     network.eval().requires_grad_(False)
     write_weights(network, directory / WEIGHTS)
-    predict = to_onnx(trace_predict(network, shape), name="predict", inputs=["images"], outputs=["logits"])
-    gradient = to_onnx(
-        trace_gradient(network, shape),
-        name="gradient",
-        inputs=["images", "labels", "targets", "loss"],
-        outputs=["logits", "losses", "gradient"],
-    )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     sessions = {}
-    for name, model in ((PREDICT, predict), (GRADIENT, gradient)):
-        write_graph(model, directory / name, directory / WEIGHTS)
+    for name, graph_of in ((PREDICT, predict_graph), (GRADIENT, gradient_graph)):
+        write_graph(graph_of(network, shape), directory / name, directory / WEIGHTS)
         path = str(directory / name)
         sessions[name] = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return sessions

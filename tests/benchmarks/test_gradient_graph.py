@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gradient_graph.py"
+import pytest
+from gradient_graph import main
+
+from holdfast.bundle import GRADIENT, PREDICT
 
 
-def test_a_gradient_is_measured_against_a_prediction(tmp_path: Path) -> None:
+def test_a_gradient_is_measured_against_a_prediction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     results = tmp_path / "results.json"
-    arguments = [
-        "small-cnn",
-        "--size",
-        "8",
-        "--channels",
-        "1",
-        "--batch",
-        "2",
-        "--rounds",
-        "3",
-        "--json",
-        results,
-    ]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", SCRIPT, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    main("small-cnn", [2], size=8, channels=1, loss="cw", threads=1, rounds=3, json_path=results)
     content = json.loads(results.read_text())
     seconds = content["seconds"]["2"]
-    assert {name: len(values) for name, values in seconds.items()} == {"predict.onnx": 3, "gradient.onnx": 3}
-    pairs = zip(seconds["gradient.onnx"], seconds["predict.onnx"], strict=True)
+    assert {name: len(values) for name, values in seconds.items()} == {PREDICT: 3, GRADIENT: 3}
+    pairs = zip(seconds[GRADIENT], seconds[PREDICT], strict=True)
     assert content["ratio"]["2"]["values"] == [above / below for above, below in pairs]
-    assert "small-cnn on images 1x8x8" in done.stdout
+    assert "small-cnn on images 1x8x8, 10 classes, loss cw" in capsys.readouterr().out

@@ -17,8 +17,6 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from holdfast.attacks.loss import MINIMUM_CLASSES, Loss
-from holdfast.attacks.torch_losses import attack_loss
 from training.errors import ExportError
 from training.export.blocked import join_shortcuts, spread_means
 from training.export.decompositions import decomposition_table
@@ -40,32 +38,24 @@ def trace_predict(network: Network, shape: tuple[int, int, int]) -> ExportedProg
 
 
 def trace_gradient(network: Network, shape: tuple[int, int, int]) -> ExportedProgram:
-    """Images, labels, targets and a loss's id to logits, losses, and the losses' gradient in the images.
-
-    One forward and one backward pass serve all losses: they are cheap functions of the logits, and so are
-    their derivatives in the logits, of which the id picks one.
+    """``images`` and the ``slope`` of a loss to ``logits`` and ``gradient``: a forward and a backward pass.
 
     Args:
         network: In eval mode, its parameters frozen.
         shape: One image's shape (c, h, w).
+
+    Returns:
+        A program of ``slope`` (batch, classes), the loss's derivative in the logits, and ``gradient`` (batch,
+        c, h, w), its derivative in the images. :mod:`training.export.losses` works out the slope.
     """
-    images = example_images(shape)
-    # Two tensors, not one twice: tracing tells inputs apart by their identity.
-    labels, targets = (torch.zeros(len(images), dtype=torch.int64) for _ in range(2))
 
-    def function(
-        images: Tensor, labels: Tensor, targets: Tensor, loss: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def function(images: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
         logits, backward = torch.func.vjp(network, images)[:2]
-        answers = [_loss_and_slope(logits, labels, targets, kind) for kind in Loss]
-        # Picked, never weighed with zeros: what is infinite or no number in one loss stays out of the others.
-        chosen = loss.reshape(1)
-        losses = torch.stack([value for value, _ in answers]).index_select(0, chosen)[0]
-        slope = torch.stack([slope for _, slope in answers]).index_select(0, chosen)[0]
         (gradient,) = backward(slope)
-        return logits, losses, gradient
+        return logits, gradient
 
-    return trace(function, [images, labels, targets, torch.tensor(0)], network)
+    images = example_images(shape)
+    return trace(function, [images, torch.zeros(len(images), network.classes)], network)
 
 
 def trace(function: Callable[..., Any], inputs: Sequence[Tensor], owner: nn.Module) -> ExportedProgram:
@@ -133,18 +123,3 @@ def _named(traced: GraphModule, owner: nn.Module) -> GraphModule:
         node.target = names.get(id(tensor), node.target)
         tensors[node.target] = tensor
     return GraphModule(tensors, traced.graph)
-
-
-def _loss_and_slope(logits: Tensor, labels: Tensor, targets: Tensor, kind: Loss) -> tuple[Tensor, Tensor]:
-    """One loss (n,) and its derivative in the logits (n, classes)."""
-    if logits.shape[1] < MINIMUM_CLASSES.get(kind, 2):
-        # There is no such loss. What is no number cannot be mistaken for one.
-        nothing = torch.full_like(logits, float("nan"))
-        return nothing[:, 0], nothing
-
-    def summed(z: Tensor) -> tuple[Tensor, Tensor]:
-        losses = attack_loss(z, labels, kind, targets if kind.targeted else None)
-        return losses.sum(), losses
-
-    slope, losses = torch.func.grad(summed, has_aux=True)(logits)
-    return losses, slope

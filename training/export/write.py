@@ -28,8 +28,7 @@ from holdfast.manifest import NAME_PATTERN, VERSION_PATTERN, Manifest, Parity
 from training.card import render_card
 from training.errors import ExportError
 from training.export.facts import Facts
-from training.export.graph import to_onnx
-from training.export.trace import trace_gradient, trace_predict
+from training.export.graphs import gradient_graph, predict_graph
 from training.export.verify import COMPARISONS, verify
 from training.export.weights import write_graph, write_weights
 from training.models import Network
@@ -186,17 +185,10 @@ def _write_graphs(
     steps.take("writing the weights")
     write_weights(network, weights)
     steps.take(f"tracing {PREDICT}")
-    predict = to_onnx(
-        trace_predict(network, facts.input.shape), name="predict", inputs=["images"], outputs=["logits"]
-    )
+    predict = predict_graph(network, facts.input.shape)
     write_graph(predict, directory / PREDICT, weights)
     steps.take(f"tracing {GRADIENT}")
-    gradient = to_onnx(
-        trace_gradient(network, facts.input.shape),
-        name="gradient",
-        inputs=["images", "labels", "targets", "loss"],
-        outputs=["logits", "losses", "gradient"],
-    )
+    gradient = gradient_graph(network, facts.input.shape)
     write_graph(gradient, directory / GRADIENT, weights)
     return verify(
         network,
