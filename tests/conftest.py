@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from support.tiny import make_tiny_bundle
+
+# What the caller's shell sets for its own use must not decide what the tests see; before anything reads it.
+for _name in list(os.environ):
+    if _name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR") or (
+        _name.startswith("HOLDFAST_") and _name != "HOLDFAST_DATA"
+    ):
+        del os.environ[_name]
 
 
 @pytest.fixture(scope="session")
