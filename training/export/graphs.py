@@ -28,7 +28,7 @@ def gradient_graph(network: Network, shape: tuple[int, int, int]) -> ir.Model:
 
     ``images`` (batch, c, h, w), ``labels`` and ``targets`` (batch,) and ``loss``, the id of a
     :class:`holdfast.attacks.loss.Loss`, to ``logits`` (batch, classes), ``losses`` (batch,) and ``gradient``
-    (batch, c, h, w). Of a loss that needs more classes than there are, losses and gradient are NaN.
+    (batch, c, h, w). Of a loss that there is not, or not for so few classes, losses and gradient are NaN.
 
     Args:
         network: In eval mode, its parameters frozen.

@@ -39,7 +39,7 @@ def choose_loss(model: ir.Model, classes: int) -> None:
     labels = ir.Value(name="labels", type=_INTEGER, shape=ir.Shape(["batch"]))
     targets = ir.Value(name="targets", type=_INTEGER, shape=ir.Shape(["batch"]))
     loss = ir.Value(name="loss", type=_INTEGER, shape=ir.Shape([]))
-    nodes = _pick(list(Loss), loss, (logits, labels, targets), classes)
+    nodes = _pick(0, loss, (logits, labels, targets), classes)
     losses, derivative = nodes[-1].outputs
     losses.name = "losses"
     for use in list(slope.uses()):
@@ -52,17 +52,17 @@ def choose_loss(model: ir.Model, classes: int) -> None:
     passes.TopologicalSortPass()(model)
 
 
-def _pick(kinds: Sequence[Loss], loss: ir.Value, inputs: Sequence[ir.Value], classes: int) -> list[ir.Node]:
-    """Nodes of which the last runs the one of ``kinds`` that ``loss`` names, and gives losses and slope."""
-    first, *others = kinds
-    if len(others) == 1:
-        rest = _branch(others[0], inputs, classes)
+def _pick(place: int, loss: ir.Value, inputs: Sequence[ir.Value], classes: int) -> list[ir.Node]:
+    """Nodes of which the last runs the loss that is chosen, from ``place`` on, and gives losses and slope."""
+    kind = list(Loss)[place]
+    if place + 1 < len(Loss):
+        nodes = _pick(place + 1, loss, inputs, classes)
+        rest = ir.Graph([], nodes[-1].outputs, nodes=nodes, name=f"after {kind.label}")
     else:
-        nodes = _pick(others, loss, inputs, classes)
-        rest = ir.Graph([], nodes[-1].outputs, nodes=nodes, name=f"after {first.label}")
-    number = ir.node("Constant", [], attributes={"value": ir.tensor(first.id, dtype=ir.DataType.INT64)})
+        rest = _branch(place + 1, "no loss", inputs, classes)
+    number = ir.node("Constant", [], attributes={"value": ir.tensor(kind.id, dtype=ir.DataType.INT64)})
     equal = ir.node("Equal", [loss, number.outputs[0]])
-    branches = {"then_branch": _branch(first, inputs, classes), "else_branch": rest}
+    branches = {"then_branch": _branch(place, kind.label, inputs, classes), "else_branch": rest}
     pick = ir.node("If", [equal.outputs[0]], attributes=branches, num_outputs=2)
     losses, slope = pick.outputs
     for value, name in (
@@ -71,42 +71,42 @@ def _pick(kinds: Sequence[Loss], loss: ir.Value, inputs: Sequence[ir.Value], cla
         (losses, "picked_losses"),
         (slope, "picked_slope"),
     ):
-        value.name = f"{first.label}/{name}"
+        value.name = f"{kind.label}/{name}"
     losses.type = slope.type = _FLOAT
     losses.shape, slope.shape = ir.Shape(["batch"]), ir.Shape(["batch", classes])
     return [number, equal, pick]
 
 
-def _branch(kind: Loss, inputs: Sequence[ir.Value], classes: int) -> ir.Graph:
-    """The loss and its slope as a branch, which sees the values of the graph around it."""
+def _branch(place: int, label: str, inputs: Sequence[ir.Value], classes: int) -> ir.Graph:
+    """A loss and its slope as a branch, which sees the values of the graph around it."""
     model = ir.from_proto(onnx.ModelProto.FromString(_all_losses(classes)))
     graph: ir.Graph = model.graph
-    place = 2 * list(Loss).index(kind)
-    graph.outputs[:] = graph.outputs[place : place + 2]
+    graph.outputs[:] = graph.outputs[2 * place : 2 * place + 2]
     passes.RemoveUnusedNodesPass()(model)
-    graph.name = kind.label
+    graph.name = label
     for inner, outer in zip(graph.inputs, inputs, strict=True):
         inner.replace_all_uses_with(outer)
     graph.inputs.clear()
     for node in graph:
-        node.name = f"{kind.label}/{node.name}"
+        node.name = f"{label}/{node.name}"
         for value in node.outputs:
-            value.name = f"{kind.label}/{value.name}"
+            value.name = f"{label}/{value.name}"
     return graph
 
 
 @cache
 def _all_losses(classes: int) -> bytes:
-    """Logits, labels and targets to every loss (n,) and its slope (n, classes), as one ONNX model."""
+    """Logits, labels and targets to all losses (n,) and slopes (n, classes), and to none: one ONNX model."""
 
     def function(logits: Tensor, labels: Tensor, targets: Tensor) -> list[Tensor]:
-        answers = (_loss_and_slope(kind, logits, labels, targets) for kind in Loss)
-        return [tensor for answer in answers for tensor in answer]
+        answers = [_loss_and_slope(kind, logits, labels, targets) for kind in Loss]
+        return [tensor for answer in (*answers, _no_loss(logits)) for tensor in answer]
 
     batch = next(length for length in (2, 3) if length != classes)
     integers = (torch.zeros(batch, dtype=torch.int64) for _ in range(2))
     program = trace(function, [torch.zeros(batch, classes), *integers], nn.Module())
-    outputs = [f"{kind.label}_{name}" for kind in Loss for name in ("losses", "slope")]
+    labels = [*(kind.label for kind in Loss), "no loss"]
+    outputs = [f"{label}/{name}" for label in labels for name in ("losses", "slope")]
     model = to_onnx(program, name="losses", inputs=["logits", "labels", "targets"], outputs=outputs)
     written: bytes = ir.to_proto(model).SerializeToString()
     return written
@@ -114,9 +114,7 @@ def _all_losses(classes: int) -> bytes:
 
 def _loss_and_slope(kind: Loss, logits: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if logits.shape[1] < MINIMUM_CLASSES.get(kind, 2):
-        # There is no such loss. What is no number cannot be mistaken for one.
-        nothing = torch.full_like(logits, float("nan"))
-        return nothing[:, 0], nothing
+        return _no_loss(logits)
 
     def summed(z: Tensor) -> tuple[Tensor, Tensor]:
         losses = attack_loss(z, labels, kind, targets if kind.targeted else None)
@@ -124,3 +122,9 @@ def _loss_and_slope(kind: Loss, logits: Tensor, labels: Tensor, targets: Tensor)
 
     slope, losses = torch.func.grad(summed, has_aux=True)(logits)
     return losses, slope
+
+
+def _no_loss(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """For a loss that there is not: what is no number cannot be mistaken for one."""
+    nothing = torch.full_like(logits, float("nan"))
+    return nothing[:, 0], nothing

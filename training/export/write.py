@@ -84,7 +84,7 @@ def export_bundle(
     """
     target = _target(store, name, version, force)
     _check(network, facts, calibration_images)
-    with _beside(target) as directory, _frozen(network):
+    with _beside(target, force=force) as directory, _frozen(network):
         steps = _Steps(progress)
         parity = _write_graphs(network, directory, facts, calibration_images, steps)
         if torchscript:
@@ -119,11 +119,15 @@ def _target(store: Path, name: str, version: str, force: bool) -> Path:
     if not re.fullmatch(VERSION_PATTERN, version):
         raise UsageError(f"{version!r} is no version: versions are 1, 2, 3, …")
     target = store / name / version
+    _check_free(target, force=force)
+    return target
+
+
+def _check_free(target: Path, *, force: bool) -> None:
     if target.exists() and not force:
         raise UsageError(
             f"{target} is there already.", hint="Give another version, or replace it with --force."
         )
-    return target
 
 
 def _check(network: Network, facts: Facts, images: np.ndarray) -> None:
@@ -143,15 +147,17 @@ def _check(network: Network, facts: Facts, images: np.ndarray) -> None:
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[Path]:
+def _beside(target: Path, *, force: bool) -> Iterator[Path]:
     """A hidden directory that takes the target's place at the end, and is gone if anything goes wrong."""
     made = [place for place in (target.parent, target.parent.parent) if not place.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     directory = target.parent / f".{target.name}.{os.getpid()}"
     aside = target.parent / f".{target.name}.{os.getpid()}.old"
     try:
+        shutil.rmtree(directory, ignore_errors=True)  # of a process of this number that was killed
         directory.mkdir()
         yield directory
+        _check_free(target, force=force)  # again: an export takes long enough for another to come first
         if target.exists():
             target.replace(aside)
         directory.replace(target)

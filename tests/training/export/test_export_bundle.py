@@ -24,6 +24,7 @@ from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.attacks.torch_oracle import TorchOracle
 from holdfast.bundle import CARD, GRADIENT, MANIFEST, PREDICT, TORCHSCRIPT, WEIGHTS, Bundle
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.sessions import open_session
 from training.export import ExportError, count_steps, export_bundle
 from training.export.decompositions import decomposition_table
 from training.models import Network
@@ -119,6 +120,21 @@ def test_two_classes_are_exported_and_the_network_is_left_as_it_was(tmp_path: Pa
     assert steps == list(range(count_steps(torchscript=False) + 1))
     network.requires_grad_(False)
     _assert_few_classes(network, Bundle.open(root))
+
+
+def test_a_loss_that_there_is_not_gives_no_numbers(exported: Exported) -> None:
+    session = open_session(exported.bundle, GRADIENT)
+    classes = np.array([1, 2])
+    feeds = {
+        "images": random_images(2, SHAPE),
+        "labels": classes,
+        "targets": classes,
+        "loss": np.array(len(Loss)),
+    }
+    logits, losses, gradient = session.run(["logits", "losses", "gradient"], feeds)
+    assert np.isfinite(logits).all()
+    assert np.isnan(losses).all()
+    assert np.isnan(gradient).any()
 
 
 def test_each_graph_is_small_and_all_its_weights_lie_in_the_one_file(exported: Exported) -> None:
@@ -263,6 +279,24 @@ def test_a_version_that_is_there_is_replaced_only_by_force(
     monkeypatch.setattr(writing, "_write_graphs", copy)
     _export(exported.network, tmp_path, force=True)
     assert set(Bundle.open(target).manifest.files) == {PREDICT, GRADIENT, WEIGHTS, CARD}
+    assert [entry.name for entry in target.parent.iterdir()] == ["1"]
+
+
+def test_of_two_exports_of_one_version_the_first_to_finish_stays(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "drawn" / "1"
+
+    def overtaken(network: object, directory: Path, *rest: object) -> object:
+        shutil.copytree(exported.bundle.root, target)
+        for name in (PREDICT, GRADIENT, WEIGHTS):
+            (directory / name).write_bytes(exported.bundle.path(name).read_bytes())
+        return exported.bundle.manifest.parity
+
+    monkeypatch.setattr(writing, "_write_graphs", overtaken)
+    with pytest.raises(UsageError, match="already"):
+        _export(exported.network, tmp_path)
+    assert Bundle.open(target).manifest == exported.bundle.manifest
     assert [entry.name for entry in target.parent.iterdir()] == ["1"]
 
 
