@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -19,7 +20,7 @@ class MethodParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Method(Generic[P]):
+class Method(ABC, Generic[P]):
     """A way to train. Subclasses name their paper, their parameters, and how one batch becomes a loss.
 
     Args:
@@ -32,6 +33,7 @@ class Method(Generic[P]):
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
 
+    @abstractmethod
     def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """The scalar that the optimiser descends for this batch.
 
@@ -41,4 +43,3 @@ class Method(Generic[P]):
             labels: (n,).
             noise: A stream of random numbers on the images' device that is this step's own.
         """
-        raise NotImplementedError
