@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
+from torch import nn
 
-from training.models.network import Network
+N = TypeVar("N", bound=nn.Module)
 
 
-class Average:
+class Average(Generic[N]):
     """θ̄ <- d·θ̄ + (1 − d)·θ after each step, with d held small at first so that the start is forgotten.
 
     Args:
@@ -17,12 +19,12 @@ class Average:
         decay: d, once (1 + t) / (10 + t) has grown to it.
     """
 
-    def __init__(self, network: Network, decay: float) -> None:
+    def __init__(self, network: N, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._decay = decay
 
     @torch.no_grad()
-    def update(self, network: Network, step: int) -> None:
+    def update(self, network: N, step: int) -> None:
         """Take the weights after step number ``step`` (from 1) into the average."""
         decay = min(self._decay, (1 + step) / (10 + step))
         live = network.state_dict()

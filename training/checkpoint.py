@@ -1,6 +1,6 @@
 """Checkpoints: a run's state as tensors in safetensors and facts in JSON, written whole or not at all.
 
-    <run>/checkpoints/step-00001234/state.safetensors    network, optimiser and averaged weights
+    <run>/checkpoints/step-00001234/state.safetensors    networks, optimisers and averaged weights
     <run>/checkpoints/step-00001234/state.json           where the run stands, and what it is
     <run>/checkpoints/latest                             the name of the newest whole checkpoint
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from holdfast.errors import HoldfastError
 from training.averaging import Average
+from training.methods.companion import Companion, part
 from training.models import Network, build
 from training.recipe import Recipe
 
@@ -84,7 +86,8 @@ def save(
     info: CheckpointInfo,
     network: Network,
     optimiser: torch.optim.Optimizer,
-    average: Average | None,
+    average: Average[Network] | None,
+    companions: Mapping[str, Companion],
 ) -> Path:
     """Write a checkpoint into ``run`` and forget all but the newest two.
 
@@ -95,6 +98,8 @@ def save(
     tensors |= {f"optimiser.{key}": value for key, value in _momenta(network, optimiser).items()}
     if average is not None:
         tensors |= {f"average.{key}": value for key, value in average.network.state_dict().items()}
+    for name, companion in companions.items():
+        tensors |= {f"companion.{name}.{key}": value for key, value in companion.state().items()}
     directory = run / "checkpoints"
     target = directory / f"step-{info.step:08d}"
     temporary = directory / f".{target.name}.{os.getpid()}"
@@ -140,18 +145,27 @@ def read_info(checkpoint: Path) -> CheckpointInfo:
 
 
 def restore(
-    checkpoint: Path, network: Network, optimiser: torch.optim.Optimizer, average: Average | None
+    checkpoint: Path,
+    network: Network,
+    optimiser: torch.optim.Optimizer,
+    average: Average[Network] | None,
+    companions: Mapping[str, Companion],
 ) -> None:
-    """Put a checkpoint's weights and momenta back.
+    """Put a checkpoint's weights and the optimisers' states back.
 
     Raises:
-        CheckpointError: The tensors are damaged or are of another network.
+        CheckpointError: The tensors are damaged or are of other networks.
     """
     tensors = _read_tensors(checkpoint)
     _load(network, tensors, "network.", checkpoint)
     if average is not None:
         _load(average.network, tensors, "average.", checkpoint)
-    momenta = _part(tensors, "optimiser.")
+    for name, companion in companions.items():
+        try:
+            companion.restore(part(tensors, f"companion.{name}."))
+        except RuntimeError as error:
+            raise _other_network(checkpoint, error) from None
+    momenta = part(tensors, "optimiser.")
     for name, parameter in network.named_parameters():
         if name in momenta:
             # Cloned into the parameter's own layout, which the optimiser's arithmetic keeps.
@@ -175,7 +189,7 @@ def load_network(path: str | os.PathLike[str]) -> tuple[Network, CheckpointInfo]
     info = read_info(checkpoint)
     network = network_of(info)
     tensors = _read_tensors(checkpoint)
-    _load(network, tensors, "average." if _part(tensors, "average.") else "network.", checkpoint)
+    _load(network, tensors, "average." if part(tensors, "average.") else "network.", checkpoint)
     return network.eval(), info
 
 
@@ -212,15 +226,15 @@ def _read_tensors(checkpoint: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
 def _load(network: nn.Module, tensors: dict[str, Tensor], prefix: str, checkpoint: Path) -> None:
     try:
-        network.load_state_dict(_part(tensors, prefix))
+        network.load_state_dict(part(tensors, prefix))
     except RuntimeError as error:
-        raise CheckpointError(
-            f"{checkpoint} is of another network: {str(error).splitlines()[-1].strip()}",
-            hint="Resume with the recipe that the run was started with.",
-        ) from None
+        raise _other_network(checkpoint, error) from None
+
+
+def _other_network(checkpoint: Path, error: RuntimeError) -> CheckpointError:
+    return CheckpointError(
+        f"{checkpoint} is of another network: {str(error).splitlines()[-1].strip()}",
+        hint="Resume with the recipe that the run was started with.",
+    )

@@ -96,6 +96,10 @@ class Trainer:
         )
         self.average = Average(self.network, recipe.averaging.decay) if recipe.averaging else None
         self.method = recipe.make_method()
+        self.companions = self.method.companions(self.network)
+        for companion in self.companions.values():
+            decay = recipe.averaging.decay if recipe.averaging else None
+            companion.join(world, decay=decay, channels_last=recipe.channels_last)
         self.batches = Batches(
             data.train,
             recipe.batch_size,
@@ -119,7 +123,8 @@ class Trainer:
         Raises:
             DivergedError: The loss became infinite or NaN.
         """
-        self.world.copy_from_leader(self.network)
+        for network in (self.network, *(companion.network for companion in self.companions.values())):
+            self.world.copy_from_leader(network)
         self.network.train()
         if self.recipe.compile:
             self.network.body.compile()
@@ -151,9 +156,11 @@ class Trainer:
         return self.info()
 
     def take_step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One batch: the method's loss, its gradient, one step of the optimiser, the average."""
+        """One batch: the method's loss, its gradient, one step of the optimiser, the averages."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
+        for companion in self.companions.values():
+            companion.schedule(self._schedule_factor())
         self.noise.at(self.step)
         loss = self.method.loss(self.network, images, labels, self.noise)
         self.optimiser.zero_grad(set_to_none=True)
@@ -164,12 +171,14 @@ class Trainer:
         self.step_in_epoch += 1
         if self.average is not None:
             self.average.update(self.network, self.step)
+        for companion in self.companions.values():
+            if companion.average is not None:
+                companion.average.update(companion.network, self.step)
         return loss.detach()
 
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        progress = self.step / len(self.batches)
-        return self.recipe.optimiser.learning_rate * self.recipe.schedule.at(progress, self.recipe.epochs)
+        return self.recipe.optimiser.learning_rate * self._schedule_factor()
 
     def resume(self) -> bool:
         """Go on from the run's newest checkpoint, if there is one.
@@ -183,7 +192,7 @@ class Trainer:
             return False
         info = checkpoint.read_info(newest)
         self._check_same_run(info)
-        checkpoint.restore(newest, self.network, self.optimiser, self.average)
+        checkpoint.restore(newest, self.network, self.optimiser, self.average, self.companions)
         self.epoch, self.step_in_epoch, self.step = info.epoch, info.step_in_epoch, info.step
         self.seconds, self.history = info.seconds, list(info.history)
         return True
@@ -191,7 +200,9 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint; only the leading process does."""
         if self.world.leads:
-            path = checkpoint.save(self.directory, self.info(), self.network, self.optimiser, self.average)
+            path = checkpoint.save(
+                self.directory, self.info(), self.network, self.optimiser, self.average, self.companions
+            )
             self.reporter.saved(path)
         self.world.barrier()
 
@@ -209,6 +220,9 @@ class Trainer:
             history=self.history,
             libraries=libraries(),
         )
+
+    def _schedule_factor(self) -> float:
+        return self.recipe.schedule.at(self.step / len(self.batches), self.recipe.epochs)
 
     def _make_network(self) -> Network:
         network = build(

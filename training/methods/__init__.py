@@ -11,7 +11,7 @@ from training.methods.method import Method, MethodParameters
 
 __all__ = ["Method", "MethodParameters", "find", "names"]
 
-_NOT_METHODS = {"method"}
+_NOT_METHODS = {"companion", "method"}
 
 
 def names() -> list[str]:

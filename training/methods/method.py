@@ -1,4 +1,4 @@
-"""What a training method is: a loss for one batch, or a step of its own where several networks play."""
+"""What a training method is: a loss for one batch, and the networks it needs beside the classifier."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from holdfast.attacks.noise import Noise
+from training.methods.companion import Companion
 from training.models.network import Network
 
 P = TypeVar("P", bound="MethodParameters")
@@ -33,9 +34,26 @@ class Method(ABC, Generic[P]):
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
 
+    def companions(self, network: Network) -> dict[str, Companion]:
+        """Make the networks that the method trains beside the classifier; called once, before the first step.
+
+        The method keeps them too, and steps them inside :meth:`loss`. Weights are drawn from torch's global
+        generator, which the recipe's seed has set.
+
+        Args:
+            network: The classifier, with fresh weights.
+
+        Returns:
+            By name; checkpoints know them by it.
+        """
+        del network
+        return {}
+
     @abstractmethod
     def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        """The scalar that the optimiser descends for this batch.
+        """The scalar that the classifier's optimiser descends for this batch.
+
+        Companions are stepped in here; the weights of ``network`` are the caller's to step.
 
         Args:
             network: In train mode; use ``evaluating(network)`` around an attack.
