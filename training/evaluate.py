@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from holdfast.attacks import FGSMParameters, Oracle, PGDParameters, SeededNoise, fgsm, pgd
+from holdfast.attacks import FGSMParameters, Oracle, PGDParameters
+from holdfast.attacks import attack as run_attack
 from holdfast.errors import UsageError
 from holdfast.manifest import Figure, ThreatModel
 from training.data import Split
@@ -168,7 +169,7 @@ def _run(
         part = slice(start, min(start + batch_size, len(split)))
         known = journal.get(attack.name, start) if journal else None
         if known is None:
-            known = _measure(oracle, split.take(part), attack, threat, SeededNoise(seed + start))
+            known = _measure(oracle, split.take(part), attack, threat, seed)
             if journal:
                 journal.put(attack.name, start, *known)
         survived.append(known[0])
@@ -178,17 +179,15 @@ def _run(
 
 
 def _measure(
-    oracle: Oracle, batch: Split, attack: Attack, threat: ThreatModel, noise: SeededNoise
+    oracle: Oracle, batch: Split, attack: Attack, threat: ThreatModel, seed: int
 ) -> tuple[np.ndarray, list[str]]:
     images = batch.images.astype(np.float32) / np.float32(255)
     parameters = attack.parameters(threat)
     if parameters is None:
         return oracle.logits(images).argmax(1) == batch.labels, []
-    if isinstance(parameters, PGDParameters):
-        result = pgd(oracle, images, batch.labels, parameters, noise)
-    else:
-        result = fgsm(oracle, images, batch.labels, parameters, noise)
-    return ~result.success, result.flags
+    seeded = parameters.model_copy(update={"seed": seed})
+    result = run_attack(oracle, images, batch.labels, seeded, batch_size=len(images))
+    return ~result.success, [str(flag) for flag in result.flags if flag.name != "lost_by_rounding"]
 
 
 def _figure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from holdfast.attacks import PGDParameters, SeededNoise, pgd
+from holdfast.attacks import PGDParameters, attack
 from holdfast.attacks.torch_oracle import TorchOracle
 from training.data import Split
 from training.models.network import Network, evaluating
@@ -33,6 +33,6 @@ def measure(
                 step_size=2.5 * threat.epsilon / settings.steps,
                 stop_at_success=False,
             )
-            result = pgd(oracle, images, labels, parameters, SeededNoise(0))
+            result = attack(oracle, images, labels, parameters, batch_size=len(labels))
             measured[f"pgd{settings.steps}"] = 1 - result.success.float().mean().item()
     return measured

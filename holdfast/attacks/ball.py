@@ -24,6 +24,9 @@ class Ball(Protocol):
     def step(self, images: Array, gradient: Array, size: float, centre: Array) -> Array:
         """Go ``size`` along the steepest ascent of the norm, and back into the ball around ``centre``."""
 
+    def project(self, images: Array, centre: Array) -> Array:
+        """The nearest images of the ball around ``centre``, cut to [0, 1]."""
+
 
 @dataclass(frozen=True)
 class LInfBall:

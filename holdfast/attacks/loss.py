@@ -1,7 +1,7 @@
 """What an attacker maximises. Every loss is one number per image and grows as the attack succeeds.
 
-The numeric ids are part of the bundle format: they are the ``loss`` input of ``gradient.onnx``.
-Write z for the logits, y for the label and t for the target class.
+The numeric ids of :class:`Loss` are part of the bundle format: they are the ``loss`` input of
+``gradient.onnx``. Write z for the logits, y for the label, t for the target class, φ for the features.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class Loss(Enum):
-    """A loss, its name in the API and its id in ``gradient.onnx``."""
+    """A loss of the logits, its name in the API and its id in ``gradient.onnx``."""
 
     CROSS_ENTROPY = ("ce", 0)
     """−log softmax(z)_y (FGSM, PGD: Madry et al. 2018)."""
@@ -62,6 +62,29 @@ class Loss(Enum):
                 return loss
         raise ValueError(f"no loss is called {label!r}; there are {', '.join(x.label for x in cls)}")
 
+
+class AdaptiveLoss(Enum):
+    """What an attacker who knows the defence ascends too. Only models with that defence have it."""
+
+    MANIFOLD = "manifold"
+    """log (1 − D⁰) − log D⁰ with D⁰ = P(adversarial): how natural ATLD's discriminator finds the image."""
+
+    FTC = "ftc"
+    """1 − cos(φ(x'), μ_y), the distance to the class's centre (MAT eq. 4)."""
+
+    SO = "so"
+    """‖∇_φ FTC‖² (MAT eq. 6)."""
+
+    BIBO = "bibo"
+    """1 − cos(φ(x), φ(x')), the distance to the clean image's features (the inside of MAT eq. 8)."""
+
+    @property
+    def needs_originals(self) -> bool:
+        """Whether the loss compares an image with the one that it was made from."""
+        return self is AdaptiveLoss.BIBO
+
+
+AnyLoss = Loss | AdaptiveLoss
 
 #: DLR divides by z_π1 − z_π3, which needs three classes, its targeted form four. With fewer, oracles refuse,
 #: and ``gradient.onnx`` answers NaN.

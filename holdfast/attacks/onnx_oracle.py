@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from holdfast.attacks.loss import MINIMUM_CLASSES, Loss
-from holdfast.attacks.oracle import GradientAnswer
+from holdfast.attacks.loss import MINIMUM_CLASSES, AdaptiveLoss, AnyLoss
+from holdfast.attacks.oracle import GradientAnswer, UnsupportedLossError
 from holdfast.bundle import GRADIENT, PREDICT, Bundle
 from holdfast.sessions import open_session
 
@@ -39,9 +39,17 @@ class OnnxOracle:
         return np.asarray(logits)
 
     def gradient(
-        self, images: np.ndarray, labels: np.ndarray, loss: Loss, targets: np.ndarray | None = None
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        loss: AnyLoss,
+        targets: np.ndarray | None = None,
+        originals: np.ndarray | None = None,
     ) -> GradientAnswer:
         """See :meth:`holdfast.attacks.oracle.Oracle.gradient`."""
+        del originals  # only for losses that a static model has not got
+        if isinstance(loss, AdaptiveLoss):
+            raise UnsupportedLossError(f"this bundle has no loss {loss.value!r}; it is not defended that way")
         if loss.targeted and targets is None:
             raise ValueError(f"loss {loss.label!r} needs targets")
         if self._classes < MINIMUM_CLASSES.get(loss, 2):  # of which the graph makes NaN

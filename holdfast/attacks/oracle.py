@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from holdfast.attacks.loss import Loss
+from holdfast.attacks.loss import AnyLoss
 
 #: A float32 NCHW batch or a vector, in numpy or torch; attacks are written on the array API standard.
 Array = Any
@@ -27,7 +27,11 @@ class GradientAnswer:
 
 
 class Oracle(Protocol):
-    """A model under attack. Images are float32 NCHW in [0, 1]; labels and targets are integer vectors."""
+    """A model under attack. Images are float32 NCHW in [0, 1]; labels and targets are integer vectors.
+
+    An oracle of a model that takes gradients while it answers (a test-time defence) says so by an attribute
+    ``dynamic = True``.
+    """
 
     @property
     def classes(self) -> int:
@@ -37,7 +41,12 @@ class Oracle(Protocol):
         """The logits, (n, classes): one forward pass."""
 
     def gradient(
-        self, images: Array, labels: Array, loss: Loss, targets: Array | None = None
+        self,
+        images: Array,
+        labels: Array,
+        loss: AnyLoss,
+        targets: Array | None = None,
+        originals: Array | None = None,
     ) -> GradientAnswer:
         """Logits, loss and input gradient: one forward and one backward pass.
 
@@ -46,31 +55,12 @@ class Oracle(Protocol):
             labels: (n,), the true classes.
             loss: What is maximised.
             targets: (n,), the classes that a targeted loss aims at.
+            originals: The images that ``images`` were made from; given where ``loss.needs_originals``.
+
+        Raises:
+            UnsupportedLossError: The model has no such loss.
         """
 
 
-@dataclass
-class Counted:
-    """An oracle that counts, per image, the passes that went through it."""
-
-    oracle: Oracle
-    forwards: int = field(default=0, init=False)
-    backwards: int = field(default=0, init=False)
-
-    @property
-    def classes(self) -> int:
-        """How many classes the model tells apart."""
-        return self.oracle.classes
-
-    def logits(self, images: Array) -> Array:
-        """See :meth:`Oracle.logits`."""
-        self.forwards += images.shape[0]
-        return self.oracle.logits(images)
-
-    def gradient(
-        self, images: Array, labels: Array, loss: Loss, targets: Array | None = None
-    ) -> GradientAnswer:
-        """See :meth:`Oracle.gradient`."""
-        self.forwards += images.shape[0]
-        self.backwards += images.shape[0]
-        return self.oracle.gradient(images, labels, loss, targets)
+class UnsupportedLossError(ValueError):
+    """The model has not got what the loss looks at."""

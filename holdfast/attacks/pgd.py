@@ -1,38 +1,45 @@
-"""FGSM (Goodfellow et al. 2015) and PGD (Madry et al. 2018): steps along the gradient inside a ball."""
+"""FGSM (Goodfellow et al. 2015), PGD (Madry et al. 2018), CW-L∞: steps along the gradient inside a ball."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from array_api_compat import array_namespace
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from holdfast.attacks.arrays import copy, put, take
 from holdfast.attacks.ball import Ball, ball
-from holdfast.attacks.loss import Loss
-from holdfast.attacks.noise import Noise
-from holdfast.attacks.oracle import Array, Counted, Oracle
-from holdfast.attacks.result import AttackResult, Progress, conclude, silent, zero_gradient_flag
+from holdfast.attacks.definition import Attack
+from holdfast.attacks.loss import AnyLoss, Loss
+from holdfast.attacks.objective import Objective, ObjectiveText
+from holdfast.attacks.oracle import Array, Oracle
+from holdfast.attacks.parameters import BoundedParameters, Cost
+from holdfast.attacks.problem import Problem
+from holdfast.attacks.targets import TargetableParameters
 from holdfast.units import Budget
 
-#: CW here is PGD on the margin of the logits, as FS and ATLD evaluate it.
-LossName = Literal["ce", "cw", "dlr"]
+
+class FGSMParameters(BoundedParameters, TargetableParameters):
+    """One step of the whole budget along the gradient."""
+
+    random_start: Annotated[
+        bool, Field(description="Start at a random image of the ball, as FS evaluates it.")
+    ] = False
+    loss: ObjectiveText = "ce"
+
+    def cost(self, classes: int) -> Cost:
+        """One gradient for each term of the loss."""
+        del classes
+        terms = len(Objective.parse(self.loss).terms)
+        return Cost(forwards=terms, backwards=terms)
+
+    @property
+    def skips_misclassified(self) -> bool:
+        """FS and ATLD attack every image, and count what the model says of the result."""
+        return False
 
 
-class FGSMParameters(BaseModel):
-    """One step of the whole budget along the sign of the gradient."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    norm: Literal["linf", "l2"] = "linf"
-    epsilon: Budget = 8 / 255
-    random_start: Annotated[bool, Field(description="Start at a random image of the ball, as FS does.")] = (
-        False
-    )
-    loss: Annotated[LossName, Field(description="ce: cross-entropy, cw: margin, dlr: logit ratio.")] = "ce"
-
-
-class PGDParameters(FGSMParameters):
-    """Steps of a fixed size, each followed by a projection onto the ball."""
+class PGDParameters(BoundedParameters, TargetableParameters):
+    """Steps of a fixed size along the gradient, each followed by a projection onto the ball."""
 
     steps: Annotated[int, Field(ge=1, le=10_000, description="Gradient steps of one run.")] = 20
     step_size: Annotated[Budget, Field(description="Length of one step, in image units.")] = 2 / 255
@@ -40,82 +47,75 @@ class PGDParameters(FGSMParameters):
     restarts: Annotated[
         int, Field(ge=1, le=1_000, description="Runs; an image is lost if any run fools it.")
     ] = 1
+    loss: ObjectiveText = "ce"
     stop_at_success: Annotated[
         bool,
-        Field(description="Keep the first image that fools the model; if not, the last one of the run (FS)."),
+        Field(
+            description="Keep the first image that fools the model, and leave out those that it gets wrong "
+            "anyway; if not, every image takes every step and the last iterate counts, as in FS."
+        ),
     ] = True
 
+    def cost(self, classes: int) -> Cost:
+        """A gradient for each term of the loss in each step, and a look after each run but the last."""
+        del classes
+        gradients = self.steps * self.restarts * len(Objective.parse(self.loss).terms)
+        return Cost(forwards=gradients + self.restarts - 1, backwards=gradients)
 
-def fgsm(
-    oracle: Oracle,
-    images: Array,
-    labels: Array,
-    parameters: FGSMParameters,
-    noise: Noise,
-    *,
-    targets: Array | None = None,
-    progress: Progress = silent,
-) -> AttackResult:
-    """One gradient step of length ε; see :func:`pgd` for the arguments."""
-    single = PGDParameters(
-        **parameters.model_dump(), steps=1, step_size=parameters.epsilon, stop_at_success=False
-    )
-    return pgd(oracle, images, labels, single, noise, targets=targets, progress=progress)
+    @property
+    def skips_misclassified(self) -> bool:
+        """See :attr:`holdfast.attacks.parameters.AttackParameters.skips_misclassified`."""
+        return self.stop_at_success
 
 
-def pgd(
-    oracle: Oracle,
-    images: Array,
-    labels: Array,
-    parameters: PGDParameters,
-    noise: Noise,
-    *,
-    targets: Array | None = None,
-    progress: Progress = silent,
-) -> AttackResult:
+class CWLinfParameters(PGDParameters):
+    """PGD on the margin max_{j≠y} z_j − z_y: what FS, ATLD and others call CW."""
+
+    loss: ObjectiveText = "cw"
+
+
+def fgsm(problem: Problem, parameters: FGSMParameters) -> Array:
+    """x' = P(x + ε · sign(∇L(x))) in L∞, along the normalised gradient in L2."""
+    region = ball(parameters.norm, parameters.epsilon)
+    start = region.random(problem.images, problem.noise) if parameters.random_start else problem.images
+    answer = problem.ascent(start, problem.rows, _objective(problem, parameters.loss))
+    return region.step(start, answer.gradient, parameters.epsilon, problem.images)
+
+
+def pgd(problem: Problem, parameters: PGDParameters) -> Array:
     """Projected gradient ascent on the loss, over restarts.
-
-    Args:
-        oracle: The model under attack.
-        images: (n, c, h, w) in [0, 1].
-        labels: (n,) true classes; with ``targets``, the classes to leave.
-        parameters: Budget, steps and loss.
-        noise: Where random starts come from.
-        targets: (n,) classes to reach; the attack is targeted where they are given.
-        progress: Called after every step.
 
     Returns:
         For each image the first run's result that fools the model, else the last run's.
     """
-    counted = Counted(oracle)
-    xp = array_namespace(images)
-    region = ball(parameters.norm, parameters.epsilon)
-    loss = Loss.from_label(parameters.loss)
-    loss = loss if targets is None else loss.for_target()
-    total = parameters.restarts * parameters.steps
-    found = xp.zeros_like(labels, dtype=xp.bool)
-    adversarial = images
-    zeros = seen = 0
-    for run in range(parameters.restarts):
-        start = region.random(images, noise) if parameters.random_start else images
-        current = xp.where(_each(found), adversarial, start)
-        for step in range(parameters.steps):
-            answer = counted.gradient(current, labels, loss, targets)
-            fooled = _fooled(answer.logits, labels, targets)
-            if parameters.stop_at_success:
-                found = found | fooled
-            # Only where the model still holds: DLR is constant, rightly, once the label has come third.
-            held = ~(fooled | found)
-            blind = xp.max(xp.abs(answer.gradient), axis=(1, 2, 3)) == 0
-            zeros += int(xp.sum(xp.astype(blind & held, xp.int64)))
-            seen += int(xp.sum(xp.astype(held, xp.int64)))
-            moved = region.step(current, answer.gradient, parameters.step_size, images)
-            current = xp.where(_each(found), current, moved)
-            progress(run * parameters.steps + step + 1, total)
-        adversarial = current
-        if run + 1 < parameters.restarts:
-            found = found | _fooled(counted.logits(adversarial), labels, targets)
-    return conclude(counted, images, adversarial, labels, targets, zero_gradient_flag(zeros, seen))
+    p = parameters
+    region, objective = ball(p.norm, p.epsilon), _objective(problem, p.loss)
+    adversarial = copy(problem.images)
+    rows = problem.rows
+    total = p.restarts * p.steps
+    for run in range(p.restarts):
+        centre = take(problem.images, rows)
+        current = region.random(centre, problem.noise.take(rows)) if p.random_start else centre
+        for step in range(p.steps):
+            answer = problem.ascent(current, rows, objective)
+            gradient = answer.gradient
+            if p.stop_at_success:
+                fooled = problem.fooled(answer.logits, rows)
+                if fooled.any():
+                    held = (~fooled).nonzero()[0]
+                    put(adversarial, rows[fooled], take(current, fooled.nonzero()[0]))
+                    rows, current, centre = rows[held], take(current, held), take(centre, held)
+                    gradient = take(gradient, held)
+                if not len(rows):
+                    return adversarial
+            current = region.step(current, gradient, p.step_size, centre)
+            problem.progress(run * p.steps + step + 1, total)
+        put(adversarial, rows, current)
+        if run + 1 < p.restarts:
+            rows = rows[~problem.fooled(problem.ask(current, rows), rows)]
+            if not len(rows):
+                break
+    return adversarial
 
 
 def ascend(
@@ -127,7 +127,7 @@ def ascend(
     *,
     steps: int,
     step_size: float,
-    loss: Loss = Loss.CROSS_ENTROPY,
+    loss: AnyLoss = Loss.CROSS_ENTROPY,
 ) -> Array:
     """The inner loop alone, for training: every image takes every step, and nothing waits for the host."""
     images = start
@@ -137,12 +137,34 @@ def ascend(
     return images
 
 
-def _fooled(logits: Array, labels: Array, targets: Array | None) -> Array:
-    xp = array_namespace(logits)
-    predicted = xp.argmax(logits, axis=1)
-    return predicted == targets if targets is not None else predicted != labels
+def _objective(problem: Problem, text: str) -> Objective:
+    objective = Objective.parse(text)
+    return objective if problem.targets is None else objective.for_target()
 
 
-def _each(mask: Array) -> Array:
-    """A vector over images, shaped to select whole images."""
-    return mask[:, None, None, None]
+ATTACKS = (
+    Attack(
+        name="fgsm",
+        summary="One step of the whole budget along the gradient's sign.",
+        source="Goodfellow, Shlens & Szegedy 2015, Explaining and Harnessing Adversarial Examples.",
+        access="gradient",
+        parameters=FGSMParameters,
+        core=fgsm,
+    ),
+    Attack(
+        name="pgd",
+        summary="Projected gradient ascent on the cross-entropy (or another loss) from random starts.",
+        source="Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks.",
+        access="gradient",
+        parameters=PGDParameters,
+        core=pgd,
+    ),
+    Attack(
+        name="cw-linf",
+        summary="PGD on the margin of the logits, what FS and ATLD report as CW.",
+        source="Carlini & Wagner 2017, Towards Evaluating the Robustness of Neural Networks (the loss f_6).",
+        access="gradient",
+        parameters=CWLinfParameters,
+        core=pgd,
+    ),
+)

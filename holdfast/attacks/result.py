@@ -1,86 +1,47 @@
-"""What an attack gives back, and the signs that it should not be believed."""
+"""What an attack gives back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from holdfast.attacks.ball import l2_norm, linf_norm
-from holdfast.attacks.oracle import Array, Counted
-
-#: Called with the number of steps done and the number of steps in all.
-Progress = Callable[[int, int], None]
-
-
-def silent(done: int, total: int) -> None:
-    """Progress that nobody watches."""
-    del done, total
+from holdfast.attacks.flags import Flag
+from holdfast.attacks.oracle import Array
 
 
 @dataclass(frozen=True)
 class AttackResult:
-    """The outcome of one attack on one batch.
+    """The outcome of one attack on a batch of n images.
 
     Attributes:
-        images: The adversarial images, same shape and kind of array as those attacked.
+        images: The adversarial images, same shape and kind of array as those attacked, in [0, 1] and within
+            the budget. Where nothing was found, the attack's last attempt; for an attack that minimises, and
+            for an image that the model got wrong anyway, the image itself.
         success: (n,) bool; the model's class is not the label (or is the target, for a targeted attack).
+        survives_rounding: (n,) bool; the same once ``images`` are rounded to 8 bits a channel.
+        logits_before: (n, classes), the model's answer to the original images.
         logits: (n, classes), the model's answer to ``images``.
         linf: (n,) ‖x' − x‖∞ reached, in image units.
         l2: (n,) ‖x' − x‖₂ reached, in image units.
+        queries: (n,) on the host: how many images the model was shown on behalf of each.
         forwards: Forward passes spent, summed over images.
         backwards: Backward passes spent, summed over images.
-        flags: Why not to believe the outcome, in words; empty where nothing looked wrong.
+        seed: Of all that was random.
+        seconds: Wall time.
+        flags: Why not to believe the outcome; empty where nothing looked wrong.
     """
 
     images: Array
     success: Array
+    survives_rounding: Array
+    logits_before: Array
     logits: Array
     linf: Array
     l2: Array
+    queries: np.ndarray
     forwards: int
     backwards: int
-    flags: list[str] = field(default_factory=list)
-
-
-def conclude(
-    oracle: Counted,
-    original: Array,
-    adversarial: Array,
-    labels: Array,
-    targets: Array | None,
-    flags: list[str],
-) -> AttackResult:
-    """Ask the model about the adversarial images once more, and measure what was done to them."""
-    xp = array_namespace(original)
-    logits = oracle.logits(adversarial)
-    predicted = xp.argmax(logits, axis=1)
-    success = predicted == targets if targets is not None else predicted != labels
-    difference = adversarial - original
-    return AttackResult(
-        images=adversarial,
-        success=success,
-        logits=logits,
-        linf=linf_norm(difference),
-        l2=l2_norm(difference),
-        forwards=oracle.forwards,
-        backwards=oracle.backwards,
-        flags=flags,
-    )
-
-
-def zero_gradient_flag(zeros: int, total: int) -> list[str]:
-    """The flag for a gradient that vanished on a share of the images that were still to be fooled."""
-    if total == 0 or zeros / total < 0.02:
-        return []
-    return [
-        f"zero gradient on {zeros / total:.0%} of the images not yet fooled: gradient attacks "
-        "are blind there, so do not read their failure as robustness"
-    ]
-
-
-def to_numpy(array: Array) -> np.ndarray:
-    """A numpy copy of an array of either kind."""
-    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+    seed: int
+    seconds: float
+    flags: list[Flag] = field(default_factory=list)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from holdfast.attacks.loss import Loss
-from holdfast.attacks.oracle import GradientAnswer
+from holdfast.attacks.loss import AdaptiveLoss, AnyLoss
+from holdfast.attacks.oracle import GradientAnswer, UnsupportedLossError
 from holdfast.attacks.torch_losses import attack_loss
 
 
@@ -36,9 +36,17 @@ class TorchOracle:
         return self._logits(images).float()
 
     def gradient(
-        self, images: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        loss: AnyLoss,
+        targets: Tensor | None = None,
+        originals: Tensor | None = None,
     ) -> GradientAnswer:
         """See :meth:`holdfast.attacks.oracle.Oracle.gradient`."""
+        del originals  # only for losses that a plain network has not got
+        if isinstance(loss, AdaptiveLoss):
+            raise UnsupportedLossError(f"this model has no loss {loss.value!r}; it is not defended that way")
         # A clone outside inference mode: an inference tensor could not require a gradient.
         with torch.inference_mode(False), torch.enable_grad():
             leaf = images.detach().clone().requires_grad_()

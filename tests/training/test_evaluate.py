@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from holdfast.attacks import Loss
+from holdfast.attacks.loss import AnyLoss
 from holdfast.attacks.oracle import GradientAnswer
 from holdfast.bundle import Bundle
 from holdfast.errors import UsageError
@@ -31,9 +31,14 @@ class Threshold:
         return np.stack([0.5 - mean, mean - 0.5], axis=1).astype(np.float32)
 
     def gradient(
-        self, images: np.ndarray, labels: np.ndarray, loss: Loss, targets: np.ndarray | None = None
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        loss: AnyLoss,
+        targets: np.ndarray | None = None,
+        originals: np.ndarray | None = None,
     ) -> GradientAnswer:
-        del loss, targets
+        del loss, targets, originals
         away = np.where(labels == 1, -1.0, 1.0).astype(np.float32)[:, None, None, None]
         return GradientAnswer(self.logits(images), np.zeros(len(images)), np.broadcast_to(away, images.shape))
 
@@ -126,7 +131,12 @@ class Interrupted(Threshold):
         self.calls = 0
 
     def gradient(
-        self, images: np.ndarray, labels: np.ndarray, loss: Loss, targets: np.ndarray | None = None
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        loss: AnyLoss,
+        targets: np.ndarray | None = None,
+        originals: np.ndarray | None = None,
     ) -> GradientAnswer:
         self.calls += 1
         if self.calls == 4:

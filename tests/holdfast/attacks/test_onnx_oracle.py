@@ -11,7 +11,7 @@ import pytest
 import torch
 from support.digits import train_digits
 
-from holdfast.attacks import Loss, PGDParameters, SeededNoise, pgd
+from holdfast.attacks import Loss, PGDParameters, attack
 from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.attacks.torch_oracle import TorchOracle
 from holdfast.bundle import Bundle
@@ -60,8 +60,8 @@ def test_the_same_attack_breaks_the_same_images_on_both(
     on_onnx, on_torch = oracles
     images, labels = batch
     parameters = PGDParameters.model_validate({"epsilon": 0.1, "step_size": 0.03, "steps": 10, "loss": loss})
-    first = pgd(on_onnx, images, labels, parameters, SeededNoise(0))
-    second = pgd(on_torch, torch.from_numpy(images), torch.from_numpy(labels), parameters, SeededNoise(0))
+    first = attack(on_onnx, images, labels, parameters)
+    second = attack(on_torch, torch.from_numpy(images), torch.from_numpy(labels), parameters)
     # Rounding can turn the sign of a gradient near zero, so a borderline image may differ.
     assert np.mean(first.success == second.success.numpy()) >= 0.95
     assert (first.forwards, first.backwards) == (second.forwards, second.backwards)
@@ -72,14 +72,14 @@ def test_a_bundle_is_attacked_without_torch(bundle: Bundle) -> None:
 import sys
 sys.modules["torch"] = None
 import numpy as np
-from holdfast.attacks import PGDParameters, SeededNoise, pgd
+from holdfast.attacks import PGDParameters, attack
 from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.bundle import Bundle
 oracle = OnnxOracle(Bundle.open({str(bundle.root)!r}), threads=1)
 images = np.random.default_rng(0).random((4, *oracle_shape), dtype=np.float32)
 labels = oracle.logits(images).argmax(1)
 parameters = PGDParameters(epsilon=0.5, step_size=0.1)
-print(int(pgd(oracle, images, labels, parameters, SeededNoise(0)).success.sum()))
+print(int(attack(oracle, images, labels, parameters).success.sum()))
 """.replace("oracle_shape", ", ".join(map(str, bundle.manifest.input.shape)).join("()"))
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True

@@ -1,0 +1,238 @@
+"""Run an attack: what all attacks have in common, so that each is only its own algorithm.
+
+The engine asks the model about the clean images, leaves out those that are fooled already, gives the rest to
+the attack's core in batches of bounded size, holds what comes back to the range and the budget, asks the
+model once more, and looks for signs that the outcome should not be believed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from holdfast.attacks import flags
+from holdfast.attacks.arrays import copy, like, put, take, to_numpy
+from holdfast.attacks.ball import ball, l2_norm, linf_norm
+from holdfast.attacks.catalogue import attack_of
+from holdfast.attacks.definition import Attack
+from holdfast.attacks.noise import ImageNoise
+from holdfast.attacks.oracle import Array, Oracle
+from holdfast.attacks.parameters import AttackParameters
+from holdfast.attacks.problem import Problem, Progress, Tally, silent
+from holdfast.attacks.result import AttackResult
+from holdfast.attacks.targets import TargetableParameters, choose
+
+#: Norms are summed in float32: this much over the budget is rounding, more is a mistake.
+_ROUNDING = 1e-5
+#: Images asked about twice, to see whether the model answers the same.
+_TWICE = 8
+
+
+def attack(
+    oracle: Oracle,
+    images: Array,
+    labels: Array,
+    parameters: AttackParameters,
+    *,
+    targets: Array | None = None,
+    noise: ImageNoise | None = None,
+    source: Oracle | None = None,
+    batch_size: int = 128,
+    progress: Progress = silent,
+) -> AttackResult:
+    """Attack a batch of images.
+
+    The result is a function of the model, of each image and of the parameters: it depends neither on the
+    other images of the batch nor on ``batch_size``, but for float rounding inside the model.
+
+    Args:
+        oracle: The model under attack.
+        images: (n, c, h, w) in [0, 1], numpy or torch as the oracle takes them.
+        labels: (n,) true classes; in a targeted attack, the classes to leave.
+        parameters: Which attack, and its parameters; the type says which.
+        targets: (n,) classes to reach, in place of the parameters' own ``target``.
+        noise: A stream for each image, in place of those of ``parameters.seed``.
+        source: Craft the images on this model instead, by all that the attack asks of it: a transfer attack.
+            ``oracle`` then only judges them.
+        batch_size: The most images that are worked on at a time; it bounds the memory.
+        progress: Called with the steps done and in all, between steps; what it raises ends the attack.
+
+    Raises:
+        ValueError: The images, labels and targets do not fit together or the model.
+        UnsupportedLossError: The parameters name a loss that the model has not got.
+    """
+    started = time.perf_counter()
+    _check(images, labels, targets, oracle, batch_size)
+    kind = attack_of(parameters)
+    streams = noise or ImageNoise.of(parameters.seed, to_numpy(images))
+    parts = [
+        _attack_part(oracle, source, images, labels, targets, streams, parameters, kind, rows, report)
+        for rows, report in _batches(len(streams), batch_size, progress)
+    ]
+    found = _join(images, parts)
+    return _with_flags(oracle, images, found, time.perf_counter() - started, kind)
+
+
+def _check(images: Array, labels: Array, targets: Array | None, oracle: Oracle, batch_size: int) -> None:
+    if images.ndim != 4 or labels.ndim != 1 or images.shape[0] != labels.shape[0]:
+        raise ValueError(
+            f"images are (n, channels, height, width) and labels (n,), not {tuple(images.shape)} and "
+            f"{tuple(labels.shape)}"
+        )
+    for name, classes in (("labels", labels), ("targets", targets)):
+        if classes is None or classes.shape[0] == 0:
+            continue
+        if classes.shape != labels.shape:
+            raise ValueError(f"{name} have the shape {tuple(classes.shape)}, not {tuple(labels.shape)}")
+        values = to_numpy(classes)
+        if values.min() < 0 or values.max() >= oracle.classes:
+            raise ValueError(
+                f"{name} are classes 0 to {oracle.classes - 1}, not {values.min()} to {values.max()}"
+            )
+    if batch_size < 1:
+        raise ValueError("batch_size is at least 1")
+
+
+def _batches(images: int, size: int, progress: Progress) -> list[tuple[np.ndarray, Progress]]:
+    """The rows of each batch, with a progress that counts over all batches."""
+    starts = range(0, images, size)
+
+    def report(index: int) -> Progress:
+        return lambda done, total: progress(index * total + done, len(starts) * total)
+
+    return [
+        (np.arange(start, min(start + size, images)), report(index)) for index, start in enumerate(starts)
+    ]
+
+
+def _attack_part(
+    oracle: Oracle,
+    source: Oracle | None,
+    images: Array,
+    labels: Array,
+    targets: Array | None,
+    streams: ImageNoise,
+    parameters: AttackParameters,
+    kind: Attack,
+    rows: np.ndarray,
+    progress: Progress,
+) -> AttackResult:
+    whole = len(rows) == images.shape[0]
+    images, labels = (images, labels) if whole else (take(images, rows), take(labels, rows))
+    noise = streams if whole else streams.take(rows)
+    tally = Tally.of(len(rows))
+    victim = Problem(oracle, images, labels, None, images, noise, tally, progress)
+    before = victim.ask(images, victim.rows)
+    aims = None if targets is None else to_numpy(targets)[rows]
+    if aims is None and isinstance(parameters, TargetableParameters):
+        aims = choose(parameters.target, before, labels, noise)
+    victim = replace(victim, logits=before, targets=None if aims is None else like(aims, images))
+    open_rows = victim.rows
+    if parameters.skips_misclassified:
+        open_rows = open_rows[~victim.fooled(before, open_rows)]
+    adversarial, after = copy(images), copy(before)
+    if len(open_rows):
+        problem = victim if source is None else _on_source(victim, source)
+        whole = len(open_rows) == len(problem)
+        found = kind.core(problem if whole else problem.part(open_rows), parameters)
+        put(adversarial, open_rows, _within(found, take(images, open_rows), parameters))
+        put(after, open_rows, victim.ask(take(adversarial, open_rows), open_rows))
+    progress(1, 1)
+    return _judge(victim, adversarial, after, parameters, kind)
+
+
+def _on_source(victim: Problem, source: Oracle) -> Problem:
+    """The same problem with another model to craft on; what is spent there counts as spent."""
+    crafted = replace(victim, oracle=source)
+    return replace(crafted, logits=crafted.ask(victim.images, victim.rows))
+
+
+def _within(found: Array, originals: Array, parameters: AttackParameters) -> Array:
+    """Held to [0, 1] and to the budget: a core's arithmetic may leave both by rounding."""
+    xp = array_namespace(found)
+    if parameters.budget is None:
+        return xp.clip(found, 0.0, 1.0)
+    return ball(*parameters.budget).project(found, originals)
+
+
+def _judge(
+    victim: Problem, adversarial: Array, after: Array, parameters: AttackParameters, kind: Attack
+) -> AttackResult:
+    fooled = victim.fooled(after, victim.rows)
+    if victim.targets is not None:
+        fooled &= to_numpy(victim.targets) != to_numpy(
+            victim.labels
+        )  # nothing to reach from the class itself
+    if kind.minimises and not fooled.all():
+        put(adversarial, np.flatnonzero(~fooled), take(victim.images, np.flatnonzero(~fooled)))
+        put(after, np.flatnonzero(~fooled), take(victim.logits, np.flatnonzero(~fooled)))
+    difference = adversarial - victim.images
+    survives = fooled.copy()
+    winners = np.flatnonzero(fooled & (to_numpy(linf_norm(difference)) > 0))
+    if len(winners):
+        xp = array_namespace(adversarial)
+        rounded = xp.round(take(adversarial, winners) * 255.0) / 255.0
+        survives[winners] = victim.fooled(victim.ask(rounded, winners), winners)
+    return AttackResult(
+        images=adversarial,
+        success=like(fooled, adversarial),
+        survives_rounding=like(survives, adversarial),
+        logits_before=victim.logits,
+        logits=after,
+        linf=linf_norm(difference),
+        l2=l2_norm(difference),
+        queries=victim.tally.queries,
+        forwards=victim.tally.forwards,
+        backwards=victim.tally.backwards,
+        seed=parameters.seed,
+        seconds=0.0,
+        flags=flags.zero_gradient(victim.tally.zeros, victim.tally.gradients),
+    )
+
+
+def _join(images: Array, parts: list[AttackResult]) -> AttackResult:
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        raise ValueError("there are no images to attack")
+    xp = array_namespace(images)
+
+    def joined(name: str) -> Array:
+        return xp.concat([getattr(part, name) for part in parts])
+
+    return AttackResult(
+        images=joined("images"),
+        success=joined("success"),
+        survives_rounding=joined("survives_rounding"),
+        logits_before=joined("logits_before"),
+        logits=joined("logits"),
+        linf=joined("linf"),
+        l2=joined("l2"),
+        queries=np.concatenate([part.queries for part in parts]),
+        forwards=sum(part.forwards for part in parts),
+        backwards=sum(part.backwards for part in parts),
+        seed=parts[0].seed,
+        seconds=0.0,
+        flags=list({flag.name: flag for part in parts for flag in part.flags}.values()),
+    )
+
+
+def _with_flags(
+    oracle: Oracle, images: Array, found: AttackResult, seconds: float, kind: Attack
+) -> AttackResult:
+    again = oracle.logits(images[:_TWICE, ...])
+    few = found.logits_before[:_TWICE, ...]
+    difference = float(array_namespace(few).max(array_namespace(few).abs(again - few)))
+    scale = max(1.0, float(array_namespace(few).max(array_namespace(few).abs(few))))
+    successes = int(np.sum(to_numpy(found.success)))
+    lost = successes - int(np.sum(to_numpy(found.success) & to_numpy(found.survives_rounding)))
+    raised = [
+        *(found.flags if kind.access == "gradient" else []),
+        *flags.randomised(difference / scale),
+        *flags.dynamic(oracle),
+        *flags.lost_by_rounding(lost, successes),
+    ]
+    return replace(found, seconds=seconds, flags=raised)

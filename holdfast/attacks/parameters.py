@@ -1,0 +1,91 @@
+"""What every attack's parameters have in common. One pydantic model for each attack: it validates an HTTP
+request, makes the command line's flags, the playground's form and the docs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from holdfast.units import Budget
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Passes through the model for one image, at most: what an attack will spend if nothing ends it early.
+
+    Attributes:
+        forwards: Forward passes, those before a backward pass included.
+        backwards: Backward passes.
+    """
+
+    forwards: int
+    backwards: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.forwards + other.forwards, self.backwards + other.backwards)
+
+    def __mul__(self, times: int) -> Cost:
+        return Cost(self.forwards * times, self.backwards * times)
+
+
+#: What the engine itself asks for each image: the clean image, the result, and the result in 8 bits.
+CHECKS = Cost(forwards=3)
+
+
+class AttackParameters(BaseModel, ABC):
+    """The parameters of one attack; the class says which attack is meant."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: Annotated[
+        int,
+        Field(ge=0, lt=2**63, description="Of all that is random; the same seed gives the same result."),
+    ] = 0
+
+    @abstractmethod
+    def cost(self, classes: int) -> Cost:
+        """The most that the attack itself spends on one image of a model with ``classes`` classes."""
+
+    @property
+    def skips_misclassified(self) -> bool:
+        """Whether an image that the model gets wrong as it is counts as fooled without being attacked."""
+        return True
+
+    @property
+    def budget(self) -> tuple[Literal["linf", "l2"], float] | None:
+        """The norm and the radius that results keep to; None where the attack minimises a norm freely."""
+        return None
+
+
+class BoundedParameters(AttackParameters):
+    """Of an attack that looks for any adversarial image within a budget."""
+
+    norm: Annotated[Literal["linf", "l2"], Field(description="How a perturbation is measured.")] = "linf"
+    epsilon: Annotated[Budget, Field(description="The budget, in image units; 8/255 is accepted.")] = 8 / 255
+
+    @property
+    def budget(self) -> tuple[Literal["linf", "l2"], float] | None:
+        """See :attr:`AttackParameters.budget`."""
+        return self.norm, self.epsilon
+
+
+class MinimalParameters(AttackParameters):
+    """Of an attack that looks for the smallest perturbation that fools the model."""
+
+    epsilon: Annotated[
+        Budget | None,
+        Field(description="If given, only perturbations within it count; an image that needs more is held."),
+    ] = None
+
+    @property
+    def norm(self) -> Literal["linf", "l2"]:
+        """The norm that is minimised."""
+        return "l2"
+
+    @property
+    def budget(self) -> tuple[Literal["linf", "l2"], float] | None:
+        """See :attr:`AttackParameters.budget`."""
+        return None if self.epsilon is None else (self.norm, self.epsilon)

@@ -1,0 +1,174 @@
+"""What an attack works on: a model that counts its passes, the images, and when an image is fooled.
+
+A core, the function that is an attack, gets a :class:`Problem` and its parameters and gives back images. All
+that attacks have in common is done around it, by :mod:`holdfast.attacks.engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from holdfast.attacks.arrays import take, to_numpy
+from holdfast.attacks.loss import AdaptiveLoss, AnyLoss
+from holdfast.attacks.noise import ImageNoise
+from holdfast.attacks.objective import Objective
+from holdfast.attacks.oracle import Array, GradientAnswer, Oracle
+
+#: Called with the steps done and the steps in all. What it raises ends the attack between two steps.
+Progress = Callable[[int, int], None]
+
+
+def silent(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+    del done, total
+
+
+@dataclass
+class Tally:
+    """What an attack has spent and seen, over the images of a batch.
+
+    Attributes:
+        queries: (n,) images shown to the model on behalf of each image.
+        forwards: Forward passes, those before a backward pass included.
+        backwards: Backward passes.
+        zeros: Gradients of images not yet fooled that were exactly zero.
+        gradients: Gradients of images not yet fooled.
+    """
+
+    queries: np.ndarray
+    forwards: int = 0
+    backwards: int = 0
+    zeros: int = 0
+    gradients: int = 0
+
+    @classmethod
+    def of(cls, images: int) -> Tally:
+        """Nothing spent yet."""
+        return cls(np.zeros(images, dtype=np.int64))
+
+
+@dataclass
+class Problem:
+    """Images to fool a model on.
+
+    Rows are indices into ``images``, a numpy array on the host; an attack that has fooled some images goes on
+    with the rows of the others. One row may stand in a call several times.
+
+    Attributes:
+        oracle: The model.
+        images: (n, c, h, w), the originals.
+        labels: (n,), the classes to leave.
+        targets: (n,), the classes to reach; None for an untargeted attack.
+        logits: (n, classes), the model's answer to ``images``.
+        noise: A random stream for each image.
+        tally: What has been spent; shared with the problems that this one is a part of.
+        progress: Called between steps.
+        places: (n,), where the images stand in the tally.
+    """
+
+    oracle: Oracle
+    images: Array
+    labels: Array
+    targets: Array | None
+    logits: Array
+    noise: ImageNoise
+    tally: Tally
+    progress: Progress = silent
+    places: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.places) == 0:
+            self.places = np.arange(len(self))
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    @property
+    def rows(self) -> np.ndarray:
+        """All rows, in order."""
+        return np.arange(len(self))
+
+    def part(self, rows: np.ndarray, progress: Progress | None = None) -> Problem:
+        """The same problem for some of the images only; passes and noise are still the images' own."""
+        return Problem(
+            self.oracle,
+            take(self.images, rows),
+            take(self.labels, rows),
+            None if self.targets is None else take(self.targets, rows),
+            take(self.logits, rows),
+            self.noise.take(rows),
+            self.tally,
+            progress or self.progress,
+            self.places[rows],
+        )
+
+    def ask(self, images: Array, rows: np.ndarray) -> Array:
+        """The model's logits, (k, classes), for ``images`` (k, c, h, w), made from the originals ``rows``."""
+        self._count(rows)
+        return self.oracle.logits(images)
+
+    def ascent(
+        self, images: Array, rows: np.ndarray, objective: Objective, targets: Array | None = None
+    ) -> GradientAnswer:
+        """Logits, objective and its gradient for ``images`` (k, c, h, w), made from the originals ``rows``.
+
+        Args:
+            images: Where the gradient is taken.
+            rows: (k,).
+            objective: What is ascended; its losses are targeted where there are targets.
+            targets: (k,), in place of the problem's own.
+        """
+        aims = targets
+        if aims is None and self.targets is not None:
+            aims = take(self.targets, rows)
+        labels = take(self.labels, rows)
+        terms = [
+            (weight, self._gradient(images, rows, labels, loss, aims)) for weight, loss in objective.terms
+        ]
+        answer = terms[0][1]
+        if len(terms) > 1 or terms[0][0] != 1.0:
+            answer = GradientAnswer(
+                answer.logits,
+                sum(weight * term.loss for weight, term in terms),
+                sum(weight * term.gradient for weight, term in terms),
+            )
+        if targets is None:
+            self._look_for_zeros(answer, rows)
+        return answer
+
+    def fooled(self, logits: Array, rows: np.ndarray) -> np.ndarray:
+        """Which of the answers (k, classes) for ``rows`` are what the attack wants: (k,) bool on the host."""
+        predicted = to_numpy(array_namespace(logits).argmax(logits, axis=1))
+        hit: np.ndarray = predicted == self._wanted[rows]
+        return hit if self.targets is not None else ~hit
+
+    @cached_property
+    def _wanted(self) -> np.ndarray:
+        """The classes that answers are compared with, on the host."""
+        return to_numpy(self.labels if self.targets is None else self.targets)
+
+    def _gradient(
+        self, images: Array, rows: np.ndarray, labels: Array, loss: AnyLoss, targets: Array | None
+    ) -> GradientAnswer:
+        self._count(rows, backwards=True)
+        if isinstance(loss, AdaptiveLoss) and loss.needs_originals:
+            return self.oracle.gradient(images, labels, loss, targets, take(self.images, rows))
+        return self.oracle.gradient(images, labels, loss, targets)
+
+    def _count(self, rows: np.ndarray, *, backwards: bool = False) -> None:
+        np.add.at(self.tally.queries, self.places[rows], 1)
+        self.tally.forwards += len(rows)
+        self.tally.backwards += len(rows) if backwards else 0
+
+    def _look_for_zeros(self, answer: GradientAnswer, rows: np.ndarray) -> None:
+        xp = array_namespace(answer.gradient)
+        # Only where the model still holds: DLR is constant, rightly, once the label has come third.
+        held = ~self.fooled(answer.logits, rows)
+        blind = ~to_numpy(xp.any(answer.gradient != 0, axis=(1, 2, 3)))
+        self.tally.zeros += int(np.sum(held & blind))
+        self.tally.gradients += int(np.sum(held))
