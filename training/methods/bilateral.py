@@ -28,7 +28,7 @@ from holdfast.attacks.loss import Loss
 from holdfast.attacks.noise import Noise
 from holdfast.attacks.torch_oracle import TorchOracle
 from holdfast.units import Budget
-from training.methods.method import Method, MethodParameters
+from training.methods.method import Method, MethodParameters, Paper
 from training.models.network import Network, evaluating
 
 
@@ -50,6 +50,13 @@ class Bilateral(Method[Parameters]):
     """One targeted step on the image, a closed form on the label."""
 
     Parameters = Parameters
+    paper = Paper(
+        authors="Wang & Zhang",
+        title="Bilateral Adversarial Training: "
+        "Towards Fast Training of More Robust Models Against Adversarial Attacks",
+        venue="ICCV",
+        year=2019,
+    )
 
     def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """Cross-entropy of the perturbed images with the perturbed labels."""

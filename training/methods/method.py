@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,23 @@ from training.methods.companion import Companion
 from training.models.network import Network
 
 P = TypeVar("P", bound="MethodParameters")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method was published.
+
+    Attributes:
+        authors: As one cites them, e.g. ``Zhang & Wang``.
+        title: In full.
+        venue: Where it appeared, e.g. ``NeurIPS``.
+        year: When.
+    """
+
+    authors: str
+    title: str
+    venue: str
+    year: int
 
 
 class MethodParameters(BaseModel):
@@ -30,6 +48,8 @@ class Method(ABC, Generic[P]):
 
     #: The model of the hyper-parameters.
     Parameters: ClassVar[type[MethodParameters]]
+    #: Where it was published, or None for what everybody does; ``holdfast train --list`` shows it.
+    paper: ClassVar[Paper | None]
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters

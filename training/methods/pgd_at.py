@@ -19,7 +19,7 @@ from holdfast.attacks.noise import Noise
 from holdfast.attacks.pgd import ascend
 from holdfast.attacks.torch_oracle import TorchOracle
 from holdfast.units import Budget
-from training.methods.method import Method, MethodParameters
+from training.methods.method import Method, MethodParameters, Paper
 from training.models.network import Network, evaluating
 
 
@@ -38,6 +38,12 @@ class PGDAdversarialTraining(Method[Parameters]):
     """Madry's adversarial training."""
 
     Parameters = Parameters
+    paper = Paper(
+        authors="Madry, Makelov, Schmidt, Tsipras & Vladu",
+        title="Towards Deep Learning Models Resistant to Adversarial Attacks",
+        venue="ICLR",
+        year=2018,
+    )
 
     def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """Cross-entropy on PGD examples made against the network in eval mode."""

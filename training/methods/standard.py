@@ -23,6 +23,7 @@ class Standard(Method[Parameters]):
     """min_θ E L(f_θ(x), y)."""
 
     Parameters = Parameters
+    paper = None
 
     def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """Cross-entropy on the clean batch."""

@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from holdfast.attacks.ball import ball
 from holdfast.attacks.noise import Noise
 from holdfast.units import Budget
-from training.methods.method import Method, MethodParameters
+from training.methods.method import Method, MethodParameters, Paper
 from training.models.network import Network, evaluating
 
 
@@ -50,6 +50,12 @@ class TRADES(Method[Parameters]):
     """Accuracy on clean images, plus constancy of the prediction around them."""
 
     Parameters = Parameters
+    paper = Paper(
+        authors="Zhang, Yu, Jiao, Xing, El Ghaoui & Jordan",
+        title="Theoretically Principled Trade-off between Robustness and Accuracy",
+        venue="ICML",
+        year=2019,
+    )
 
     def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """Cross-entropy on the clean batch, and β times the divergence that the attack found."""
