@@ -25,6 +25,13 @@ class World:
     size: int
     device: torch.device
 
+    @classmethod
+    def current(cls, device: torch.device) -> World:
+        """This process among those that have joined, for code that was handed no world."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size(), device)
+        return cls(0, 1, device)
+
     @property
     def leads(self) -> bool:
         """Whether this process writes the files and talks to the user."""
@@ -45,6 +52,27 @@ class World:
         """Average the gradients and the batch norms' running statistics."""
         self.average(p.grad for p in network.parameters() if p.grad is not None)
         self.average(network.buffers())
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The tensors of all processes, joined in the order of their ranks.
+
+        A loss of what was gathered is the same on every process, and its gradient reaches each one's own part
+        only: the others' were computed elsewhere. That part's gradient is multiplied by the number of
+        processes, so that averaging the processes' gradients gives the gradient of the loss.
+
+        Args:
+            tensor: (n, ...), of the same shape on every process.
+
+        Returns:
+            (n · size, ...).
+        """
+        if self.size == 1:
+            return tensor
+        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        fixed = tensor.detach()
+        dist.all_gather(parts, fixed.contiguous())
+        parts[self.rank] = fixed + self.size * (tensor - fixed)
+        return torch.cat(parts)
 
     def copy_from_leader(self, network: nn.Module) -> None:
         """Give every process the leader's weights and buffers."""
