@@ -54,5 +54,5 @@ def stack_groups(features: Tensor, largest: int) -> list[Tensor]:
     groups = math.ceil(len(features) / largest)
     size, longer = divmod(len(features), groups)
     cut = longer * (size + 1)
-    stacks = [features[:cut].unflatten(0, (longer, size + 1))] if longer else []
-    return [*stacks, features[cut:].unflatten(0, (groups - longer, size))]
+    stacks = [features[:cut].reshape(longer, size + 1, -1)] if longer else []
+    return [*stacks, features[cut:].reshape(groups - longer, size, -1)]
