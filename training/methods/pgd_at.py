@@ -23,7 +23,7 @@ from training.methods.method import Method, MethodParameters, Paper
 from training.models.network import Network, evaluating
 
 
-class Parameters(MethodParameters):
+class InnerAttack(MethodParameters):
     """The inner PGD; the defaults are the paper's for CIFAR-10 (Sec. 4: 7 steps of 2/255 within 8/255)."""
 
     norm: Literal["linf", "l2"] = "linf"
@@ -31,6 +31,11 @@ class Parameters(MethodParameters):
     steps: Annotated[int, Field(ge=1, le=100)] = 7
     step_size: Budget = 2 / 255
     random_start: bool = True
+
+
+class Parameters(InnerAttack):
+    """The inner PGD, and label smoothing."""
+
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
@@ -47,20 +52,30 @@ class PGDAdversarialTraining(Method[Parameters]):
 
     def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """Cross-entropy on PGD examples made against the network in eval mode."""
-        p = self.parameters
-        region = ball(p.norm, p.epsilon)
-        start = region.random(images, noise) if p.random_start else images
         with evaluating(network):
-            adversarial = ascend(
-                TorchOracle(network, network.classes),
-                start,
-                images,
-                labels,
-                region,
-                steps=p.steps,
-                step_size=p.step_size,
-            )
-        return cross_entropy(network(adversarial), labels, label_smoothing=p.label_smoothing)
+            adversarial = attack(network, images, labels, self.parameters, noise)
+        return cross_entropy(network(adversarial), labels, label_smoothing=self.parameters.label_smoothing)
+
+
+def attack(network: Network, images: Tensor, labels: Tensor, parameters: InnerAttack, noise: Noise) -> Tensor:
+    """Solve the inner maximisation by PGD on the cross-entropy.
+
+    Args:
+        network: In the mode that it is attacked in.
+        images: (n, c, h, w).
+        labels: (n,).
+        parameters: Budget and steps.
+        noise: For the random start.
+
+    Returns:
+        (n, c, h, w), detached.
+    """
+    p = parameters
+    region = ball(p.norm, p.epsilon)
+    start = region.random(images, noise) if p.random_start else images
+    oracle = TorchOracle(network, network.classes)
+    adversarial: Tensor = ascend(oracle, start, images, labels, region, steps=p.steps, step_size=p.step_size)
+    return adversarial
 
 
 METHOD = PGDAdversarialTraining
