@@ -18,6 +18,7 @@ VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
 Defence = Literal["none", "imt", "imt+"]
 Head = Literal["linear", "cosine"]
 Norm = Literal["linf", "l2"]
+Verdict = Literal["natural", "uncertain", "suspect"]
 
 
 class Record(BaseModel):
@@ -122,6 +123,77 @@ class Evaluation(Record):
     )
 
 
+class Discriminator(Record):
+    """How to build ATLD's discriminator again, by its name in ``training.models``, and what it judges."""
+
+    architecture: str
+    latent: Literal["features", "logits"]
+
+
+class Manifold(Record):
+    """The evidence that a model gives of whether an image is natural, and what to make of it.
+
+    ATLD's discriminator gives P(adversarial), suspicious where it is high; a head of class centres the cosine
+    between the features and the centre of the predicted class, suspicious where it is low.
+    """
+
+    evidence: Literal["discriminator", "centre"]
+    discriminator: Discriminator | None = None
+    uncertain: Annotated[float, Field(description="Scores beyond this are not taken for natural.")]
+    suspect: Annotated[float, Field(description="Scores beyond this are taken for adversarial.")]
+    false_positive_rates: Annotated[
+        tuple[float, float],
+        Field(description="The share of clean images that the two thresholds were chosen to be beyond."),
+    ]
+    images: Annotated[int, Field(ge=1, description="Clean held-out images that they were chosen on.")]
+
+    @model_validator(mode="after")
+    def _thresholds_are_in_order(self) -> Manifold:
+        if self.sign * self.uncertain > self.sign * self.suspect:
+            raise ValueError(
+                "an image that is suspect is beyond natural too: the thresholds are out of order"
+            )
+        if (self.evidence == "discriminator") != (self.discriminator is not None):
+            raise ValueError("evidence of a discriminator names one, and no other does")
+        return self
+
+    @property
+    def sign(self) -> int:
+        """1 where a high score is suspicious, −1 where a low one is."""
+        return 1 if self.evidence == "discriminator" else -1
+
+    def verdict(self, score: float) -> Verdict:
+        """What a score says of its image."""
+        if self.sign * score > self.sign * self.suspect:
+            return "suspect"
+        return "uncertain" if self.sign * score > self.sign * self.uncertain else "natural"
+
+
+class Transformation(Record):
+    """IMT: how far an image is moved towards the natural before it is classified (ATLD eq. 26, Sec. 5.1)."""
+
+    epsilon: Annotated[float, Field(ge=0, description="The step, in image units.")]
+    halved: Annotated[
+        tuple[float, float], Field(description="IMT+ halves the step where P(adversarial) is within these.")
+    ] = (0.3, 0.7)
+
+
+class Calibration(Record):
+    """How logits become probabilities: divided by a temperature that was fitted on held-out images."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    error_before: Annotated[float, Field(ge=0, le=1, description="Expected calibration error without it.")]
+    error_after: Annotated[
+        float, Field(ge=0, le=1, description="With it, on images that it was not fitted on.")
+    ]
+    images: Annotated[int, Field(ge=1, description="Held-out images that it was fitted on.")]
+    test_images: Annotated[int, Field(ge=1, description="Further ones that the errors are of.")]
+
+
+#: Came later than the first bundles: left out of a manifest, and of its digest, where there is none.
+_LATER = ("manifold", "imt", "calibration")
+
+
 class Manifest(Record):
     """``bundle.json``.
 
@@ -142,6 +214,9 @@ class Manifest(Record):
     architecture: Architecture
     head: Head = "linear"
     defences: Annotated[list[Defence], Field(min_length=1)] = ["none"]
+    manifold: Manifold | None = None
+    imt: Transformation | None = None
+    calibration: Calibration | None = None
     threat_model: ThreatModel
     training: TrainingRun
     parity: Parity
@@ -171,9 +246,16 @@ class Manifest(Record):
             raise ValueError("defences must include 'none', the static model")
         return self
 
+    @model_validator(mode="after")
+    def _transformations_say_how_far(self) -> Manifest:
+        if {"imt", "imt+"} & set(self.defences) and (self.imt is None or self.manifold is None):
+            raise ValueError("the defences imt and imt+ need the sections imt and manifold")
+        return self
+
     def compute_digest(self) -> str:
         """SHA-256 over the manifest's canonical JSON without ``digest`` itself."""
-        content = self.model_dump(mode="json", exclude={"digest"})
+        content = self._content()
+        del content["digest"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def sealed(self) -> Manifest:
@@ -182,4 +264,8 @@ class Manifest(Record):
 
     def to_json(self) -> str:
         """The text of ``bundle.json``, sealed."""
-        return json.dumps(self.sealed().model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(self.sealed()._content(), indent=2, ensure_ascii=False) + "\n"
+
+    def _content(self) -> dict[str, Any]:
+        content: dict[str, Any] = self.model_dump(mode="json")
+        return {key: value for key, value in content.items() if key not in _LATER or value is not None}
