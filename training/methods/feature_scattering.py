@@ -34,7 +34,7 @@ from holdfast.attacks.noise import Noise
 from holdfast.attacks.pgd import ascend
 from holdfast.attacks.torch_oracle import TorchOracle
 from holdfast.units import Budget
-from training.methods.method import Method, MethodParameters
+from training.methods.method import Method, MethodParameters, Paper
 from training.models.network import Network, evaluating
 from training.smoothing import torch_smoothing
 from training.transport import MatchingOptions, matching_distance
@@ -61,6 +61,12 @@ class FeatureScattering(Method[Parameters]):
     """Feature scattering by optimal transport."""
 
     Parameters = Parameters
+    paper = Paper(
+        authors="Zhang & Wang",
+        title="Defense Against Adversarial Attacks Using Feature Scattering-based Adversarial Training",
+        venue="NeurIPS",
+        year=2019,
+    )
 
     def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """Smoothed cross-entropy on the perturbed batch (eq. 7)."""
