@@ -28,14 +28,25 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from holdfast.errors import HoldfastError
-from holdfast.manifest import NAME_PATTERN, SCHEMA_VERSION, VERSION_PATTERN, FileEntry, Manifest
+from holdfast.manifest import NAME_PATTERN, SCHEMA_VERSION, VERSION_PATTERN, Defence, FileEntry, Manifest
 
 MANIFEST = "bundle.json"
 WEIGHTS = "model.safetensors"
 PREDICT = "predict.onnx"
 GRADIENT = "gradient.onnx"
+#: Only a bundle with manifold evidence has this: images to the manifold logit and its input gradient.
+MANIFOLD = "manifold.onnx"
+#: Only a bundle with a cosine head has this: images and a slope to features and their product's gradient.
+FEATURES = "features.onnx"
 TORCHSCRIPT = "model.pt"
 CARD = "CARD.md"
+
+#: The graph that answers for each defence.
+DEFENDED: dict[Defence, str] = {
+    "none": PREDICT,
+    "imt": "predict_imt.onnx",
+    "imt+": "predict_imt_plus.onnx",
+}
 
 #: A static model has at least these.
 REQUIRED = (PREDICT, GRADIENT, WEIGHTS, CARD)

@@ -90,13 +90,16 @@ class Prediction:
 
     Attributes:
         logits: float32 (n, classes).
-        manifold: float32 (n,), the model's manifold evidence, where it gives any.
+        manifold: float32 (n,), the model's manifold evidence, where it gives any; of the image as it came,
+            before a defence moved it.
         timings: Where the time went.
+        moved: float32 (n,), how far a defence moved each image, in image units; None without one.
     """
 
     logits: NDArray[np.float32]
     manifold: NDArray[np.float32] | None
     timings: Timings
+    moved: NDArray[np.float32] | None = None
 
 
 @runtime_checkable

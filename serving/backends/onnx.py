@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.bundle import PREDICT, Bundle, BundleNotFoundError, ManifestError, ModelStore
+from holdfast.bundle import DEFENDED, Bundle, BundleNotFoundError, ManifestError, ModelStore
 from holdfast.manifest import Defence
 from holdfast.sessions import open_session
 from serving.backends.base import InferenceError, Prediction, UnavailableError, UnsupportedDefenceError
@@ -25,12 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The graph that answers for each defence.
-GRAPHS: dict[Defence, str] = {
-    "none": PREDICT,
-    "imt": "predict_imt.onnx",
-    "imt+": "predict_imt_plus.onnx",
-}
+#: What of a graph's answer is of use here.
+_OUTPUTS = ("logits", "manifold", "step")
 
 #: More threads than this on one batch cost more in waiting for one another than they bring; on a larger
 #: machine several batches run at the same time instead.
@@ -128,8 +124,8 @@ class OnnxBackend:
                 hint=f"It offers: {', '.join(bundle.manifest.defences)}.",
             )
         answer = await self._batcher.submit(graph, images, deadline=deadline)
-        logits, *rest = answer.outputs
-        return Prediction(logits, rest[0] if rest else None, answer.timings)
+        found = dict(zip(graph.outputs, answer.outputs, strict=True))
+        return Prediction(found["logits"], found.get("manifold"), answer.timings, found.get("step"))
 
     def _open(self) -> None:
         began = time.monotonic()
@@ -145,7 +141,7 @@ class OnnxBackend:
                     return
                 # ONNX Runtime counts the thread that calls it as one of its own; here several call.
                 threads = self.threads * self.workers - self.workers + 1
-                graph = _open_graph(bundle, GRAPHS[defence], threads=threads)
+                graph = _open_graph(bundle, DEFENDED[defence], threads=threads)
                 self._warm_up(graph)
                 self._graphs[bundle.name, bundle.version, defence] = graph
         self._catalogue = Catalogue(bundles)
@@ -178,7 +174,7 @@ def _open_graph(bundle: Bundle, filename: str, *, threads: int) -> _Graph:
     session = open_session(bundle, filename, threads=threads)
     expected = ["batch", *bundle.manifest.input.shape]
     given = session.get_inputs()[0]
-    outputs = [output.name for output in session.get_outputs() if output.name in ("logits", "manifold")]
+    outputs = [output.name for output in session.get_outputs() if output.name in _OUTPUTS]
     if given.name != "images" or list(given.shape)[1:] != expected[1:] or outputs[:1] != ["logits"]:
         raise ManifestError(
             f"{bundle.path(filename)} takes {given.name} {given.shape} and answers {outputs}; the manifest "

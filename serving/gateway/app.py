@@ -19,8 +19,10 @@ from serving.gateway.classification import Classifier
 from serving.gateway.decoding import Decoder
 from serving.gateway.guard import GuardMiddleware
 from serving.gateway.lifecycle import Lifecycle
+from serving.gateway.metrics import Metrics
 from serving.gateway.request_id import RequestIdMiddleware
 from serving.gateway.routes import classify, health, models, pages
+from serving.gateway.routes import metrics as metrics_route
 from serving.gateway.services import Services
 from serving.settings import Settings, load_settings
 
@@ -44,6 +46,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels), threads=count_cores()
     )
     lifecycle = Lifecycle(backend)
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -65,9 +68,10 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         settings=settings,
         lifecycle=lifecycle,
         admission=Admission(max_requests=settings.max_requests, max_bytes=settings.max_memory),
-        classifier=Classifier(backend, decoder),
+        classifier=Classifier(backend, decoder, metrics),
+        metrics=metrics,
     )
-    for module in (classify, models, health, pages):
+    for module in (classify, models, health, metrics_route, pages):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)

@@ -6,14 +6,21 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from holdfast.bundle import Bundle
-from holdfast.manifest import Defence
+from holdfast.manifest import Defence, Manifest
+from holdfast.probabilities import probabilities
 from serving.backends.base import Backend, DeadlineExceededError, Prediction
 from serving.gateway.decoding import Decoder
+from serving.gateway.metrics import Metrics
 from serving.gateway.problems import DEFENCE_NOT_OFFERED, Problem
-from serving.gateway.schemas import Classification, ClassProbability, ImagePrediction, RequestTimings
+from serving.gateway.schemas import (
+    Classification,
+    ClassProbability,
+    ImagePrediction,
+    ManifoldEvidence,
+    RequestTimings,
+)
 from serving.gateway.uploads import Encoded
 
 
@@ -23,11 +30,13 @@ class Classifier:
     Args:
         backend: What runs the model.
         decoder: What decodes the images.
+        metrics: Where verdicts are counted.
     """
 
-    def __init__(self, backend: Backend, decoder: Decoder) -> None:
+    def __init__(self, backend: Backend, decoder: Decoder, metrics: Metrics) -> None:
         self._backend = backend
         self._decoder = decoder
+        self._metrics = metrics
 
     async def classify(
         self,
@@ -63,7 +72,8 @@ class Classifier:
         prediction = await self._backend.predict(
             bundle.name, bundle.version, pixels, defence=defence, deadline=deadline
         )
-        predictions = word(prediction, bundle.manifest.classes, top_k)
+        predictions = word(prediction, bundle.manifest, top_k)
+        self._metrics.count_verdicts(bundle, defence, predictions)
         timings = RequestTimings(
             decode_ms=_milliseconds(decoded - decoding),
             queue_ms=_milliseconds(prediction.timings.queue),
@@ -81,7 +91,7 @@ class Classifier:
 
 
 def choose_defence(bundle: Bundle, asked: str) -> Defence:
-    """The defence that was asked for.
+    """The defence that was asked for; ``default`` is the first that the model offers.
 
     Raises:
         Problem: The model does not offer it.
@@ -89,6 +99,8 @@ def choose_defence(bundle: Bundle, asked: str) -> Defence:
     # In an address a bare + is a space, so `?defence=imt+` arrives as "imt ".
     asked = asked.replace(" ", "+")
     offered = bundle.manifest.defences
+    if asked == "default":
+        return offered[0]
     if asked not in offered:
         raise Problem(
             DEFENCE_NOT_OFFERED,
@@ -99,34 +111,27 @@ def choose_defence(bundle: Bundle, asked: str) -> Defence:
     return asked
 
 
-def word(prediction: Prediction, classes: Sequence[str], top_k: int) -> list[ImagePrediction]:
+def word(prediction: Prediction, manifest: Manifest, top_k: int) -> list[ImagePrediction]:
     """What a prediction says about each of its images.
 
     Args:
         prediction: The backend's answer for n images.
-        classes: The names of the classes.
+        manifest: Of the model that answered.
         top_k: How many classes to list at most.
     """
-    probabilities = softmax(prediction.logits)
-    ranking = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
-    rounded = probabilities.round(6)
-    manifold = [None] * len(rounded) if prediction.manifold is None else prediction.manifold.tolist()
+    temperature = 1.0 if manifest.calibration is None else manifest.calibration.temperature
+    chances = probabilities(prediction.logits, temperature)
+    ranking = np.argsort(-chances, axis=1, kind="stable")[:, :top_k]
+    rows, ranked = chances.round(6).tolist(), ranking.tolist()
+    evidence = [_word_evidence(prediction, manifest, image) for image in range(len(rows))]
     return [
-        _word_one(row, ranked, classes, evidence)
-        for row, ranked, evidence in zip(rounded.tolist(), ranking.tolist(), manifold, strict=True)
+        _word_one(row, best, manifest.classes, seen)
+        for row, best, seen in zip(rows, ranked, evidence, strict=True)
     ]
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probabilities (n, classes) of logits (n, classes)."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
-
-
 def _word_one(
-    row: list[float], ranked: list[int], classes: Sequence[str], manifold: float | None
+    row: list[float], ranked: list[int], classes: Sequence[str], evidence: ManifoldEvidence | None
 ) -> ImagePrediction:
     best = [
         ClassProbability(label=classes[index], class_index=index, probability=row[index]) for index in ranked
@@ -137,7 +142,20 @@ def _word_one(
         probability=best[0].probability,
         top_k=best,
         probabilities=dict(zip(classes, row, strict=True)),
-        manifold=manifold,
+        manifold=evidence,
+    )
+
+
+def _word_evidence(prediction: Prediction, manifest: Manifest, image: int) -> ManifoldEvidence | None:
+    manifold = manifest.manifold
+    if manifold is None or prediction.manifold is None:
+        return None
+    score = float(prediction.manifold[image])
+    return ManifoldEvidence(
+        score=round(score, 6),
+        evidence=manifold.evidence,
+        verdict=manifold.verdict(score),
+        moved=None if prediction.moved is None else round(float(prediction.moved[image]), 6),
     )
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.manifest import (
     Architecture,
+    Calibration,
     Dataset,
     Defence,
     Evaluation,
     Head,
     InputSpec,
+    Manifold,
     Parity,
     ThreatModel,
     TrainingRun,
+    Transformation,
+    Verdict,
 )
 from serving.gateway.examples import CLASSIFICATION, MODEL, PROBLEM
 
@@ -36,10 +40,11 @@ class ClassifyQuery(BaseModel):
     defence: Annotated[
         str,
         Field(
-            description="A defence at inference that the model offers; `GET /v1/models/{model}` lists them.",
-            examples=["none"],
+            description="A defence at inference that the model offers; `GET /v1/models/{model}` lists them, "
+            "the one that is meant by `default` first.",
+            examples=["default", "none"],
         ),
-    ] = "none"
+    ] = "default"
 
 
 class ClassProbability(BaseModel):
@@ -48,6 +53,26 @@ class ClassProbability(BaseModel):
     label: Annotated[str, Field(description="The class's name.")]
     class_index: Annotated[int, Field(ge=0, description="The class's number, from 0, in the model's order.")]
     probability: Annotated[float, Field(ge=0, le=1)]
+
+
+class ManifoldEvidence(BaseModel):
+    """How natural the model found the image as it came, before a defence moved it."""
+
+    score: Annotated[
+        float,
+        Field(
+            description="Of a discriminator, the probability that the image is adversarial; of centres, the "
+            "cosine between the image's features and its class's centre, high where it is natural."
+        ),
+    ]
+    evidence: Literal["discriminator", "centre"]
+    verdict: Annotated[
+        Verdict, Field(description="By the model's own thresholds; `GET /v1/models/{model}` says which.")
+    ]
+    moved: Annotated[
+        float | None,
+        Field(description="How far the defence moved each value of the image before it was classified."),
+    ] = None
 
 
 class ImagePrediction(ClassProbability):
@@ -59,7 +84,7 @@ class ImagePrediction(ClassProbability):
         Field(description="The probability of every class, in the model's order, rounded to six decimals."),
     ]
     manifold: Annotated[
-        float | None,
+        ManifoldEvidence | None,
         Field(description="The model's manifold evidence; only models that give it have this member."),
     ] = None
 
@@ -128,6 +153,15 @@ class ModelDetail(BaseModel):
     ]
     head: Head
     defences: Annotated[list[Defence], Field(description="What `defence` may be in a classification.")]
+    manifold: Annotated[
+        Manifold | None, Field(description="How it tells natural images from adversarial ones, if it does.")
+    ] = None
+    imt: Annotated[
+        Transformation | None, Field(description="How far its defences imt and imt+ move an image.")
+    ] = None
+    calibration: Annotated[Calibration | None, Field(description="How its logits become probabilities.")] = (
+        None
+    )
     threat_model: Annotated[ThreatModel, Field(description="What it was trained to withstand.")]
     architecture: Architecture
     training: TrainingRun

@@ -9,6 +9,7 @@ from fastapi import Request
 from serving.gateway.admission import Admission
 from serving.gateway.classification import Classifier
 from serving.gateway.lifecycle import Lifecycle
+from serving.gateway.metrics import Metrics
 from serving.settings import Settings
 
 
@@ -20,6 +21,7 @@ class Services:
     lifecycle: Lifecycle
     admission: Admission
     classifier: Classifier
+    metrics: Metrics
 
 
 def services_of(request: Request) -> Services:

@@ -17,6 +17,11 @@ from support.gateway import CLASSIFY, PNG, Gateway, assert_problem, gateway
 from support.tiny import CLASSES, make_tiny_bundle, solid_png
 
 from holdfast.bundle import ModelStore
+from holdfast.manifest import Calibration, Discriminator, Manifest, Manifold, Transformation
+from holdfast.probabilities import probabilities
+from serving.backends.base import Prediction, Timings
+from serving.gateway.classification import word
+from serving.gateway.metrics import Metrics
 from serving.gateway.schemas import Classification
 
 pytestmark = pytest.mark.anyio
@@ -196,19 +201,85 @@ async def test_one_bad_image_of_several_fails_the_request_and_every_bad_one_is_n
     assert all(each["detail"] and each["title"] for each in problem["images"])
 
 
-async def test_manifold_evidence_is_answered_where_the_model_gives_it() -> None:
-    from serving.backends.base import Prediction, Timings
-    from serving.gateway.classification import word
+def with_evidence(tiny_store: Path, evidence: str) -> Manifest:
+    manifest = ModelStore(tiny_store).open("tiny").manifest
+    low, high = (0.5, 0.9) if evidence == "discriminator" else (0.5, 0.1)
+    named = Discriminator(architecture="mlp-1-8", latent="features") if evidence == "discriminator" else None
+    manifold = Manifold.model_validate(
+        {
+            "evidence": evidence,
+            "discriminator": named,
+            "uncertain": low,
+            "suspect": high,
+            "false_positive_rates": (0.05, 0.01),
+            "images": 100,
+        }
+    )
+    return manifest.model_copy(update={"manifold": manifold, "imt": Transformation(epsilon=8 / 255)})
 
-    logits = np.array([[0.0, 1.0], [2.0, 0.0]], dtype=np.float32)
-    evidence = np.array([0.25, 0.75], dtype=np.float32)
-    predictions = word(Prediction(logits, evidence, Timings(0, 0, 2)), ["a", "b"], top_k=1)
-    assert [prediction.manifold for prediction in predictions] == [0.25, 0.75]
-    assert [prediction.label for prediction in predictions] == ["b", "a"]
+
+@pytest.mark.parametrize(
+    ("evidence", "verdicts"),
+    [
+        ("discriminator", ["natural", "uncertain", "suspect"]),
+        ("centre", ["uncertain", "natural", "natural"]),
+    ],
+)
+async def test_manifold_evidence_is_answered_with_its_verdict(
+    tiny_store: Path, evidence: str, verdicts: list[str]
+) -> None:
+    logits = np.zeros((3, 3), dtype=np.float32)
+    scores = np.array([0.25, 0.75, 0.95], dtype=np.float32)
+    moved = np.full(3, 4 / 255, dtype=np.float32)
+    predictions = word(
+        Prediction(logits, scores, Timings(0, 0, 3), moved), with_evidence(tiny_store, evidence), top_k=1
+    )
+    found = [prediction.manifold for prediction in predictions]
+    assert all(each is not None and each.evidence == evidence for each in found)
+    assert [each and each.verdict for each in found] == verdicts
+    assert [each and each.score for each in found] == [0.25, 0.75, 0.95]
+    assert found[0] is not None
+    assert found[0].moved == pytest.approx(4 / 255, abs=1e-6)
+
+
+async def test_the_models_temperature_makes_its_probabilities(tiny_store: Path) -> None:
+    manifest = ModelStore(tiny_store).open("tiny").manifest
+    calibration = Calibration(temperature=2, error_before=0, error_after=0, images=1, test_images=1)
+    prediction = Prediction(np.array([[2, 0, 0]], dtype=np.float32), None, Timings(0, 0, 1))
+    warm, plain = (
+        word(prediction, each, top_k=1)[0].probability
+        for each in (manifest.model_copy(update={"calibration": calibration}), manifest)
+    )
+    assert warm == pytest.approx(math.e / (math.e + 2), abs=1e-6)
+    assert plain == pytest.approx(math.e**2 / (math.e**2 + 2), abs=1e-6)
+
+
+async def test_verdicts_are_counted_for_prometheus(tiny_store: Path) -> None:
+    metrics, bundle = Metrics(), ModelStore(tiny_store).open("tiny")
+    prediction = Prediction(
+        np.zeros((3, 3), dtype=np.float32), np.array([0, 0.95, 1], dtype=np.float32), Timings(0, 0, 3)
+    )
+    words = word(prediction, with_evidence(tiny_store, "discriminator"), top_k=1)
+    metrics.count_verdicts(bundle, "imt", words)
+    counted = metrics.render().decode()
+    line = 'holdfast_manifold_verdicts_total{defence="imt",model="tiny",verdict="%s",version="1"} %s'
+    assert line % ("suspect", "2.0") in counted
+    assert line % ("natural", "1.0") in counted
+
+
+async def test_metrics_are_answered_in_prometheus_format(tiny: Gateway) -> None:
+    await tiny.classify(RED)
+    response = await tiny.client.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    assert "# TYPE holdfast_manifold_verdicts_total counter" in response.text
+
+
+async def test_the_default_defence_is_the_first_that_the_model_offers(tiny: Gateway) -> None:
+    for defence in ("default", "none"):
+        assert parse(await tiny.classify(RED, defence=defence)).defence == "none"
 
 
 async def test_probabilities_of_extreme_logits_are_numbers() -> None:
-    from serving.gateway.classification import softmax
-
     logits = np.array([[1e30, -1e30, 0.0], [-3e38, -3e38, -3e38]], dtype=np.float32)
-    np.testing.assert_allclose(softmax(logits), [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])
+    np.testing.assert_allclose(probabilities(logits), [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])

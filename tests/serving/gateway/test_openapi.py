@@ -51,6 +51,7 @@ async def test_operations_have_names_that_a_client_can_be_generated_with(descrip
         "get_model_version",
         "list_models",
         "livez",
+        "metrics",
         "readyz",
     ]
     for operation in operations(description).values():
@@ -70,13 +71,14 @@ async def test_every_reference_leads_somewhere(description: dict[str, Any]) -> N
 
 
 async def test_every_answer_is_documented_with_its_headers(description: dict[str, Any]) -> None:
-    for operation in operations(description).values():
+    for name, operation in operations(description).items():
+        answered = "text/plain" if name == "metrics" else "application/json"
         for status, response in operation["responses"].items():
             assert response["description"]
             assert "X-Request-Id" in response["headers"]
             assert ("Retry-After" in response["headers"]) == (status == "503")
             [media_type] = response["content"]
-            assert media_type == ("application/json" if status == "200" else "application/problem+json")
+            assert media_type == (answered if status == "200" else "application/problem+json")
     assert "HTTPValidationError" not in description["components"]["schemas"]
 
 

@@ -1,0 +1,29 @@
+"""``GET /metrics``: for Prometheus."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from serving.gateway import problems
+from serving.gateway.metrics import MEDIA_TYPE
+from serving.gateway.openapi import problem_responses
+from serving.gateway.services import services_of
+
+router = APIRouter(tags=["health"])
+
+
+@router.get(
+    "/metrics",
+    summary="What has been counted",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus's text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+        **problem_responses(problems.INTERNAL_ERROR),
+    },
+)
+async def metrics(request: Request) -> Response:
+    """Images by the verdict of their model's manifold evidence: the live monitor of suspicious traffic."""
+    return Response(services_of(request).metrics.render(), media_type=MEDIA_TYPE)
