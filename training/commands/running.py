@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from training.distributed import World
 
 
-def list_shipped() -> None:
-    """Print the recipes that come with Holdfast."""
-    table = console.table("recipe", "method", "data set", "architecture", "epochs")
-    for name in recipe.shipped():
-        entry = recipe.load(name)
-        table.add_row(
-            name, entry.method["name"], entry.dataset.name, entry.model.architecture, str(entry.epochs)
-        )
-    console.stdout.print(table)
-
-
 def run_recipe(
     reference: str,
     overrides: Sequence[str],

@@ -37,7 +37,12 @@ def train(
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget the run's checkpoints, start anew.")
     ] = False,
-    list_recipes: Annotated[bool, typer.Option("--list", help="List the shipped recipes and stop.")] = False,
+    list_methods: Annotated[
+        bool, typer.Option("--list", help="List the methods, their papers and their recipes, and stop.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="With --list: write JSON, for other programs.")
+    ] = False,
 ) -> None:
     """Train a model from a recipe.
 
@@ -46,14 +51,18 @@ def train(
     A run that was stopped, by Ctrl-C, SIGTERM or a crash, goes on when the same command is given again. On
     Ctrl-C and SIGTERM it finishes its step, saves itself and exits with 130 or 143.
     """
-    # Imported late: a mistyped option should not wait for torch.
-    from training.commands.running import list_shipped, run_recipe
-
-    if list_recipes:
-        list_shipped()
-        return
-    if recipe is None:
+    if json and not list_methods:
+        raise typer.BadParameter("only --list writes JSON", param_hint="--json")
+    if recipe is None and not list_methods:
         raise typer.BadParameter("name a recipe, or give --list to see those there are", param_hint="RECIPE")
+    # Imported late: a mistyped option should not wait for torch.
+    if recipe is None or list_methods:
+        from training.commands import listing
+
+        listing.list_methods(json=json)
+        return
+    from training.commands.running import run_recipe
+
     code = run_recipe(
         recipe,
         overrides or [],
