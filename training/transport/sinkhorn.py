@@ -20,7 +20,7 @@ def sinkhorn(cost: Tensor, *, regularisation: float, iterations: int, tolerance:
 
     Args:
         cost: (..., n, m), not negative.
-        regularisation: r, the weight of the entropy; the smaller, the nearer to the exact plan and the slower.
+        regularisation: r, the weight of the entropy; the smaller, the nearer to the exact plan.
         iterations: Pairs of row and column updates, at least one; with a tolerance, at most so many.
         tolerance: Iterate until Σ_i |u_i − u_i before| is below this, u being the rows' potentials in units
             of the cost; each problem by itself. At 0 nothing is tested.
