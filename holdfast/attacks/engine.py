@@ -184,12 +184,14 @@ def _judge(
         logits=after,
         linf=linf_norm(difference),
         l2=l2_norm(difference),
+        targets=victim.targets,
         queries=victim.tally.queries,
         forwards=victim.tally.forwards,
         backwards=victim.tally.backwards,
+        gradients=victim.tally.gradients,
+        zero_gradients=victim.tally.zeros,
         seed=parameters.seed,
         seconds=0.0,
-        flags=flags.zero_gradient(victim.tally.zeros, victim.tally.gradients),
     )
 
 
@@ -211,12 +213,14 @@ def _join(images: Array, parts: list[AttackResult]) -> AttackResult:
         logits=joined("logits"),
         linf=joined("linf"),
         l2=joined("l2"),
+        targets=None if parts[0].targets is None else joined("targets"),
         queries=np.concatenate([part.queries for part in parts]),
         forwards=sum(part.forwards for part in parts),
         backwards=sum(part.backwards for part in parts),
+        gradients=sum(part.gradients for part in parts),
+        zero_gradients=sum(part.zero_gradients for part in parts),
         seed=parts[0].seed,
         seconds=0.0,
-        flags=list({flag.name: flag for part in parts for flag in part.flags}.values()),
     )
 
 
@@ -229,8 +233,9 @@ def _with_flags(
     scale = max(1.0, float(array_namespace(few).max(array_namespace(few).abs(few))))
     successes = int(np.sum(to_numpy(found.success)))
     lost = successes - int(np.sum(to_numpy(found.success) & to_numpy(found.survives_rounding)))
+    zeros = flags.zero_gradient(found.zero_gradients, found.gradients)
     raised = [
-        *(found.flags if kind.access == "gradient" else []),
+        *(zeros if kind.access == "gradient" else []),
         *flags.randomised(difference / scale),
         *flags.dynamic(oracle),
         *flags.lost_by_rounding(lost, successes),

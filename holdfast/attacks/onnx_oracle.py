@@ -53,7 +53,7 @@ class OnnxOracle:
         if loss.targeted and targets is None:
             raise ValueError(f"loss {loss.label!r} needs targets")
         if self._classes < MINIMUM_CLASSES.get(loss, 2):  # of which the graph makes NaN
-            raise ValueError(f"loss {loss.label!r} needs at least {MINIMUM_CLASSES[loss]} classes")
+            raise UnsupportedLossError(f"loss {loss.label!r} needs at least {MINIMUM_CLASSES[loss]} classes")
         logits, losses, gradient = self._gradient.run(
             ["logits", "losses", "gradient"],
             {

@@ -24,9 +24,12 @@ class AttackResult:
         logits: (n, classes), the model's answer to ``images``.
         linf: (n,) ‖x' − x‖∞ reached, in image units.
         l2: (n,) ‖x' − x‖₂ reached, in image units.
+        targets: (n,) the classes to reach; None for an untargeted attack.
         queries: (n,) on the host: how many images the model was shown on behalf of each.
         forwards: Forward passes spent, summed over images.
         backwards: Backward passes spent, summed over images.
+        gradients: Gradients of images not yet fooled.
+        zero_gradients: Of these, the ones that were exactly zero.
         seed: Of all that was random.
         seconds: Wall time.
         flags: Why not to believe the outcome; empty where nothing looked wrong.
@@ -39,9 +42,12 @@ class AttackResult:
     logits: Array
     linf: Array
     l2: Array
+    targets: Array | None
     queries: np.ndarray
     forwards: int
     backwards: int
+    gradients: int
+    zero_gradients: int
     seed: int
     seconds: float
     flags: list[Flag] = field(default_factory=list)

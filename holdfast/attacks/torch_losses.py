@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from holdfast.attacks.loss import MINIMUM_CLASSES, Loss
+from holdfast.attacks.oracle import UnsupportedLossError
 
 #: Keeps the ratio of DLR finite where the sorted logits coincide (Croce & Hein's own constant).
 _TINY = 1e-12
@@ -30,7 +31,7 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | No
         ValueError: A targeted loss without targets, or too few classes for the loss.
     """
     if logits.shape[1] < MINIMUM_CLASSES.get(loss, 2):
-        raise ValueError(f"loss {loss.label!r} needs at least {MINIMUM_CLASSES[loss]} classes")
+        raise UnsupportedLossError(f"loss {loss.label!r} needs at least {MINIMUM_CLASSES[loss]} classes")
     if not loss.targeted:
         return _UNTARGETED[loss](logits, labels)
     if targets is None:

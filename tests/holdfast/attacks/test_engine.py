@@ -280,3 +280,27 @@ def test_what_does_not_fit_is_refused(change: Callable[..., Any], word: str) -> 
 def test_a_target_that_is_no_class_is_refused() -> None:
     with pytest.raises(ValueError, match="target: there is no class 9"):
         attack(Linear(), *batch(), PGDParameters(target=9))
+
+
+def test_flags_do_not_depend_on_the_size_of_the_batches() -> None:
+    class Blind(Linear):
+        def gradient(self, images: np.ndarray, *rest: Any) -> GradientAnswer:
+            answer = super().gradient(images, *rest)
+            dark = (images.mean(axis=(1, 2, 3)) < 0.49)[:, None, None, None]
+            return GradientAnswer(answer.logits, answer.loss, np.where(dark, 0, answer.gradient))
+
+    images, labels = batch(24)
+    parameters = PGDParameters(epsilon=0.01, steps=2, random_start=False)
+    whole, cut = (attack(Blind(), images, labels, parameters, batch_size=size) for size in (24, 5))
+    assert [flag.name for flag in whole.flags][:1] == ["zero_gradient"]
+    assert cut.flags == whole.flags
+    assert (cut.gradients, cut.zero_gradients) == (whole.gradients, whole.zero_gradients)
+
+
+def test_the_classes_that_were_aimed_at_are_in_the_result() -> None:
+    images, labels = batch(12)
+    assert attack(Linear(), images, labels, PGDParameters(steps=1)).targets is None
+    result = attack(Linear(), images, labels, PGDParameters(steps=1, target="random"), batch_size=5)
+    assert result.targets is not None
+    assert (result.targets != labels).all()
+    assert np.array_equal(result.success, (Linear().logits(result.images).argmax(1) == result.targets))
