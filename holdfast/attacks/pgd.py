@@ -42,7 +42,13 @@ class PGDParameters(BoundedParameters, TargetableParameters):
     """Steps of a fixed size along the gradient, each followed by a projection onto the ball."""
 
     steps: Annotated[int, Field(ge=1, le=10_000, description="Gradient steps of one run.")] = 20
-    step_size: Annotated[Budget, Field(description="Length of one step, in image units.")] = 2 / 255
+    step_size: Annotated[
+        Budget | None,
+        Field(
+            description="Length of one step, in image units. By default epsilon / 4 (FS: 2/255 within 8/255), "
+            "and at few steps 2.5 epsilon / steps, so that the ball's surface is in reach."
+        ),
+    ] = None
     random_start: Annotated[bool, Field(description="Start at a random image of the ball.")] = True
     restarts: Annotated[
         int, Field(ge=1, le=1_000, description="Runs; an image is lost if any run fools it.")
@@ -61,6 +67,13 @@ class PGDParameters(BoundedParameters, TargetableParameters):
         del classes
         gradients = self.steps * self.restarts * len(Objective.parse(self.loss).terms)
         return Cost(forwards=gradients + self.restarts - 1, backwards=gradients)
+
+    @property
+    def step_length(self) -> float:
+        """The length of one step, chosen where none is given."""
+        if self.step_size is not None:
+            return self.step_size
+        return max(self.epsilon / 4, 2.5 * self.epsilon / self.steps)
 
     @property
     def skips_misclassified(self) -> bool:
@@ -108,7 +121,7 @@ def pgd(problem: Problem, parameters: PGDParameters) -> Array:
                     gradient = take(gradient, held)
                 if not len(rows):
                     return adversarial
-            current = region.step(current, gradient, p.step_size, centre)
+            current = region.step(current, gradient, p.step_length, centre)
             problem.progress(run * p.steps + step + 1, total)
         put(adversarial, rows, current)
         if run + 1 < p.restarts:

@@ -240,3 +240,18 @@ def test_impossible_parameters_are_refused_by_name(field: str, value: object) ->
 
 def test_budgets_are_read_as_fractions() -> None:
     assert PGDParameters.model_validate({"epsilon": "8/255"}).epsilon == 8 / 255
+
+
+@pytest.mark.parametrize(
+    ("parameters", "length"),
+    [
+        (PGDParameters(), 2 / 255),
+        (PGDParameters(norm="l2", epsilon=0.5), 0.125),
+        (PGDParameters(epsilon=0.1, steps=5), 0.05),
+        (PGDParameters(epsilon=0.1, step_size=0.01), 0.01),
+    ],
+)
+def test_steps_reach_the_balls_surface_unless_their_length_is_given(
+    parameters: PGDParameters, length: float
+) -> None:
+    assert parameters.step_length == pytest.approx(length)
