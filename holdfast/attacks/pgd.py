@@ -45,7 +45,7 @@ class PGDParameters(BoundedParameters, TargetableParameters):
     step_size: Annotated[
         Budget | None,
         Field(
-            description="Length of one step, in image units. By default epsilon / 4 (FS: 2/255 within 8/255), "
+            description="Length of one step, in image units. By default epsilon / 4 (FS: 2/255 of 8/255), "
             "and at few steps 2.5 epsilon / steps, so that the ball's surface is in reach."
         ),
     ] = None
