@@ -5,7 +5,6 @@ The images are decoded as the server decodes them and run through ONNX Runtime i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,18 +13,15 @@ import typer
 
 from holdfast.commands.options import DEFAULT_STORE, StoreOption
 from holdfast.errors import UsageError
+from holdfast.image_files import find_images, read_image
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
     from holdfast.bundle import Bundle
-    from holdfast.manifest import InputSpec
 
 app = typer.Typer(add_completion=False)
-
-#: What a directory is searched for. The content decides whether a file is an image, not its name.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 #: Large enough to keep the cores busy, small enough to keep memory and the progress bar moving.
 BATCH = 32
@@ -59,13 +55,7 @@ def classify(
     from holdfast.console import print_json, stderr, stdout
 
     bundle = _open(model, store)
-    paths = list(_expand(images))
-    if not paths:
-        raise UsageError(
-            f"There are no images in {', '.join(str(path) for path in images)}.",
-            hint=f"Directories are searched for {', '.join(sorted(SUFFIXES))}.",
-        )
-    answers = _classify(bundle, paths)
+    answers = _classify(bundle, [file.path for file in find_images(images)])
     if json:
         described = [_describe(answer, bundle.manifest.classes, top_k) for answer in answers]
         print_json({"model": bundle.name, "version": bundle.version, "images": described})
@@ -107,18 +97,6 @@ def _open(model: str | None, store: Path) -> Bundle:
     return ModelStore(store).open(names[0])
 
 
-def _expand(images: list[Path]) -> Iterator[Path]:
-    """Files as they are named; directories as the images anywhere in them, in order, hidden ones left out."""
-    for path in images:
-        if not path.is_dir():
-            yield path
-            continue
-        for inner in sorted(path.rglob("*")):
-            hidden = any(part.startswith(".") for part in inner.relative_to(path).parts)
-            if inner.suffix.lower() in SUFFIXES and inner.is_file() and not hidden:
-                yield inner
-
-
 def _classify(bundle: Bundle, paths: list[Path]) -> list[_Answer]:
     """One answer for each path, in order."""
     import numpy as np
@@ -126,6 +104,7 @@ def _classify(bundle: Bundle, paths: list[Path]) -> list[_Answer]:
     from holdfast.bundle import PREDICT
     from holdfast.console import progress
     from holdfast.errors import HoldfastError
+    from holdfast.probabilities import probabilities
     from holdfast.sessions import open_session
 
     session = open_session(bundle, PREDICT)
@@ -137,34 +116,17 @@ def _classify(bundle: Bundle, paths: list[Path]) -> list[_Answer]:
             decoded = []
             for answer in batch:
                 try:
-                    decoded.append((answer, _read(answer.path, bundle.manifest.input)))
+                    decoded.append((answer, read_image(answer.path, bundle.manifest.input)))
                 except HoldfastError as error:
                     answer.error = f"{error.message} {error.hint}".strip()
-                except OSError as error:
-                    answer.error = f"The file cannot be read: {error.strerror or error}."
             if decoded:
                 result = session.run(None, {"images": np.stack([image for _, image in decoded])})
                 named = dict(zip(outputs, result, strict=True))
                 for index, (answer, _) in enumerate(decoded):
-                    answer.probabilities = _softmax(named["logits"][index])
+                    answer.probabilities = probabilities(named["logits"][index])
                     answer.manifold = float(named["manifold"][index]) if "manifold" in named else None
             bar.advance(len(batch))
     return answers
-
-
-def _read(path: Path, spec: InputSpec) -> np.ndarray:
-    """Decode a file; no more of it is read than the limits allow."""
-    from holdfast.images import DEFAULT_LIMITS, decode
-
-    with path.open("rb") as file:
-        return decode(file.read(DEFAULT_LIMITS.max_bytes + 1), spec)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    return np.asarray(shifted / shifted.sum())
 
 
 def _best(probabilities: np.ndarray, top_k: int) -> list[int]:
