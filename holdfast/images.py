@@ -6,10 +6,12 @@ decodes for the gateway and the command line alike, so that all backends see the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from holdfast.image_errors import (
     DamagedImageError,
@@ -89,12 +91,13 @@ def decode(data: bytes, spec: InputSpec, limits: ImageLimits = DEFAULT_LIMITS) -
     return np.ascontiguousarray(np.broadcast_to(channels_first, spec.shape), dtype=np.float32)
 
 
-def encode_png(image: np.ndarray) -> bytes:
+def encode_png(image: np.ndarray, text: Mapping[str, str] | None = None) -> bytes:
     """Encode an image as PNG, which loses nothing but the rounding to 8 bits.
 
     Args:
         image: (channels, height, width) floats; one channel makes a greyscale PNG, three make a colour one.
             Values outside [0, 1] are cut off.
+        text: What the file says of itself beside the pixels, by PNG's keywords, e.g. ``Description``.
 
     Raises:
         ValueError: Another shape, or a value that is not a number.
@@ -104,8 +107,12 @@ def encode_png(image: np.ndarray) -> bytes:
     if np.isnan(image).any():
         raise ValueError("an image holds numbers only; this one has NaN")
     pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    info = PngInfo()
+    for keyword, words in (text or {}).items():
+        info.add_text(keyword, words)
     buffer = BytesIO()
-    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    picture.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
 
 
