@@ -37,6 +37,7 @@ def rebuild(bundle: Bundle) -> Network:
             classes=len(manifest.classes),
             channels=channels,
             size=(height, width),
+            head=manifest.head,
             **arguments,
         )
         tensors = load_file(bundle.path(WEIGHTS))

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from holdfast.errors import UsageError
-from holdfast.manifest import NAME_PATTERN
+from holdfast.manifest import NAME_PATTERN, Head
 from holdfast.units import Budget
 from training import methods
 
@@ -48,6 +48,9 @@ class ModelSection(Section):
     """Which network."""
 
     architecture: str
+    head: Annotated[
+        Head, Field(description="A linear layer that learns, or cosines to fixed class centres (MAT, MMC).")
+    ] = "linear"
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -152,6 +155,14 @@ class Recipe(Section):
         kind = methods.find(self.method["name"])
         rest = {key: value for key, value in self.method.items() if key != "name"}
         return kind(kind.Parameters.model_validate(rest))
+
+
+def completed(content: dict[str, Any]) -> dict[str, Any]:
+    """What an older Holdfast recorded, with the defaults of what recipes did not say then."""
+    try:
+        return Recipe.model_validate(content).model_dump(mode="json")
+    except ValidationError:
+        return content
 
 
 def shipped() -> list[str]:

@@ -27,7 +27,7 @@ from training.environment import hardware, libraries
 from training.models import Network, build
 from training.monitor import measure
 from training.noise import StepNoise
-from training.recipe import Recipe
+from training.recipe import Recipe, completed
 
 
 class DivergedError(HoldfastError):
@@ -232,6 +232,7 @@ class Trainer:
             size=self.facts.shape[1:],
             mean=self.facts.mean,
             std=self.facts.std,
+            head=self.recipe.model.head,
             **self.recipe.model.arguments,
         )
         if self.recipe.channels_last:
@@ -261,7 +262,7 @@ class Trainer:
                 f"{info.dataset.digest}) than {self.facts.name}, digest {self.facts.digest}.",
                 hint="Give the same --data-root, or another --run-dir.",
             )
-        now, then = self.recipe.model_dump(mode="json"), info.recipe
+        now, then = self.recipe.model_dump(mode="json"), completed(info.recipe)
         changed = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
         if changed:
             raise UsageError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from holdfast.manifest import Architecture, Dataset, InputSpec, ThreatModel, TrainingRun
+from holdfast.manifest import Architecture, Dataset, Head, InputSpec, ThreatModel, TrainingRun
 from training.checkpoint import CheckpointInfo
 from training.environment import libraries
 from training.models import Network
@@ -25,6 +25,7 @@ class Facts:
     architecture: Architecture
     threat_model: ThreatModel
     training: TrainingRun
+    head: Head = "linear"
     description: str = ""
     libraries: dict[str, str] = field(default_factory=libraries)
 
@@ -54,6 +55,7 @@ class Facts:
                 seconds=round(info.seconds, 1),
                 images_per_second=round(images / info.seconds, 1) if info.seconds else 0.0,
             ),
+            head=recipe.model.head,
             description=description,
             # Those of the training run, where they differ from those of the export.
             libraries=libraries() | info.libraries,

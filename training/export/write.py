@@ -217,6 +217,7 @@ def _write_manifest(directory: Path, name: str, version: str, facts: Facts, pari
         classes=facts.classes,
         input=facts.input,
         architecture=facts.architecture,
+        head=facts.head,
         threat_model=facts.threat_model,
         training=facts.training,
         parity=parity,

@@ -9,12 +9,22 @@ from typing import Any
 from torch import nn
 
 from holdfast.errors import UsageError
+from holdfast.manifest import Head
+from training.models.head import CosineHead, as_linear, centres_of
 from training.models.network import Network, Normalise, initialise
 from training.models.plain import mat_vgg, small_cnn
 from training.models.preact_resnet import PreActResNet18Body
 from training.models.wide_resnet import WideResNetBody
 
-__all__ = ["ARCHITECTURES", "Network", "Normalise", "build"]
+__all__ = [
+    "ARCHITECTURES",
+    "CosineHead",
+    "Network",
+    "Normalise",
+    "as_linear",
+    "build",
+    "centres_of",
+]
 
 #: The names that recipes use. Any other ``wrn-<depth>-<width>`` with depth 6n + 4 works too.
 ARCHITECTURES = (
@@ -37,6 +47,9 @@ def build(
     size: tuple[int, int],
     mean: Sequence[float],
     std: Sequence[float],
+    head: Head = "linear",
+    embedding: int | None = None,
+    scale: float = 1.0,
     **arguments: Any,
 ) -> Network:
     """Build a network with fresh weights, drawn from torch's global generator.
@@ -48,6 +61,11 @@ def build(
         size: Height and width of the images.
         mean: Per channel, in [0, 1] units.
         std: Per channel, in [0, 1] units.
+        head: What makes logits of features.
+        embedding: The length of a feature vector, where a linear layer stands between the body and the head.
+            A cosine head always has one, as long as the body's vectors unless said otherwise: most centres
+            have negative coordinates, and what comes out of a body's ReLU has none.
+        scale: The factor on the cosines of a cosine head.
         arguments: The architecture's own, e.g. ``base=16`` for a narrow PreActResNet-18.
 
     Raises:
@@ -61,7 +79,16 @@ def build(
         body, width = _body(architecture, channels, size, arguments)
     except (TypeError, ValueError) as error:
         raise UsageError(f"Architecture {architecture!r} cannot be built: {error}.") from None
-    network = Network(Normalise(mean, std), body, width, classes)
+    if embedding is not None and embedding < 1:
+        raise UsageError(f"An embedding has at least 1 dimension, not {embedding}.")
+    if head == "cosine":
+        embedding = embedding or width
+    elif scale != 1:
+        raise UsageError("Only a cosine head has a scale.", hint="Set model.head=cosine.")
+    projection = nn.Linear(width, embedding) if embedding else None
+    width = embedding or width
+    classifier = CosineHead(width, classes, scale) if head == "cosine" else None
+    network = Network(Normalise(mean, std), body, width, classes, classifier, projection)
     initialise(network)
     return network
 

@@ -1,4 +1,4 @@
-"""What every network here is: normalisation first, then features, then a linear classifier."""
+"""What every network here is: normalisation first, then features, then a classifier of them."""
 
 from __future__ import annotations
 
@@ -38,13 +38,25 @@ class Network(nn.Module):
         body: Normalised images (n, c, h, w) to f(x), (n, width): all up to the last linear layer.
         width: The length of a feature vector.
         classes: How many classes there are.
+        head: f(x) to logits (n, classes); a linear layer if there is none.
+        embedding: A linear layer from what the body gives to f(x), for heads that need features of either
+            sign: those of the bodies here have been through a ReLU.
     """
 
-    def __init__(self, normalise: Normalise, body: nn.Module, width: int, classes: int) -> None:
+    def __init__(
+        self,
+        normalise: Normalise,
+        body: nn.Module,
+        width: int,
+        classes: int,
+        head: nn.Module | None = None,
+        embedding: nn.Linear | None = None,
+    ) -> None:
         super().__init__()
         self.normalise = normalise
         self.body = body
-        self.head = nn.Linear(width, classes)
+        self.embedding = embedding
+        self.head = nn.Linear(width, classes) if head is None else head
         self.width = width
         self.classes = classes
         #: The type that the body computes in while training, e.g. ``torch.bfloat16``; features are float32.
@@ -55,10 +67,11 @@ class Network(nn.Module):
         features: Tensor
         if self.compute_dtype is None:
             features = self.body(self.normalise(images))
-            return features
-        with torch.autocast(images.device.type, self.compute_dtype):
-            features = self.body(self.normalise(images))
-        return features.float()
+        else:
+            with torch.autocast(images.device.type, self.compute_dtype):
+                features = self.body(self.normalise(images))
+            features = features.float()
+        return features if self.embedding is None else self.embedding(features)
 
     def classify(self, features: Tensor) -> Tensor:
         """The logits, (n, classes), of feature vectors (n, width)."""
