@@ -20,7 +20,7 @@ def parse_budget(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
         raise UsageError(f"A budget is a number or a fraction such as '8/255', not {value!r}.")
     try:
-        number = float(Fraction(value.strip())) if isinstance(value, str) else float(value)
+        number = _read(value) if isinstance(value, str) else float(value)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(
             f"{value!r} is not a budget.", hint="Write a number in [0, 1] image units, e.g. 0.031 or 8/255."
@@ -28,6 +28,12 @@ def parse_budget(value: object) -> float:
     if not math.isfinite(number) or number < 0:
         raise UsageError(f"A budget is finite and not negative; {value!r} is not.")
     return number
+
+
+def _read(text: str) -> float:
+    """A decimal, or one over another; floats, because a fraction of 1e999999999 would fill the memory."""
+    above, slash, below = text.partition("/")
+    return float(above) / float(below) if slash else float(above)
 
 
 def format_budget(value: float) -> str:
@@ -49,9 +55,16 @@ def _validate(value: object) -> float:
         raise ValueError(f"{error.message} {error.hint}".strip()) from None
 
 
+#: What a form or a caller may send: the schema's ``format`` says that it is in image units.
+_Written = Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\s*[0-9.eE+-]+(/[0-9]+)?\s*$")]
+
 Budget = Annotated[
     float,
-    BeforeValidator(_validate, json_schema_input_type=float | str),
+    Field(ge=0),  # before the validator, or it lands in the schema beside both ways of writing
+    BeforeValidator(_validate, json_schema_input_type=_Written),
     PlainSerializer(lambda value: value, return_type=float),
-    Field(ge=0, description="A size in image units ([0, 1]); a fraction such as '8/255' is accepted."),
+    Field(
+        description="A size in image units ([0, 1]); a fraction such as '8/255' is accepted.",
+        json_schema_extra={"format": "budget"},
+    ),
 ]

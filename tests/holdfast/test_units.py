@@ -39,6 +39,8 @@ def test_numbers_decimals_and_fractions_are_read(written: object, value: float) 
         "8/",
         "8/0",
         "8/255/2",
+        "1e999999999",
+        "1e999999999/1e999999999",
         "0x8",
         "nan",
         "inf",
@@ -100,3 +102,14 @@ def test_models_refuse_what_is_no_budget_and_say_what_is() -> None:
 def test_schema_offers_numbers_and_text() -> None:
     schema = Attack.model_json_schema()["properties"]["epsilon"]
     assert {entry["type"] for entry in schema["anyOf"]} == {"number", "string"}
+
+
+def test_the_schema_says_the_unit_and_both_ways_to_write_a_budget() -> None:
+    class Parameters(BaseModel):
+        epsilon: Budget = 8 / 255
+
+    schema = Parameters.model_json_schema()["properties"]["epsilon"]
+    assert schema["format"] == "budget"
+    assert [option["type"] for option in schema["anyOf"]] == ["number", "string"]
+    assert schema["anyOf"][0]["minimum"] == 0
+    assert "ge" not in schema
