@@ -6,9 +6,9 @@ D⁰ is the discriminator's probability that the image is adversarial. ε_x is �
 within [0.3, 0.7]. This is the one place where it is written: the ONNX graphs are traced from it, TorchServe's
 handler calls it, and attacks differentiate through it.
 
-The gradient is taken of the manifold *logit* m, of which D⁰ is the sigmoid: log D⁰ = log σ(m), whose derivative
-in m, 1 − D⁰, is positive, so both gradients have one sign. But 1 − D⁰ in floating point is 0 for a confident
-discriminator, and the image would not move. Where the gradient of m is exactly 0, the pixel stays.
+The gradient is taken of the manifold *logit* m, of which D⁰ is the sigmoid: log D⁰ = log σ(m), whose
+derivative in m, 1 − D⁰, is positive, so both gradients have one sign. But 1 − D⁰ in floating point is 0 for a
+confident discriminator, and the image would not move. Where the gradient of m is exactly 0, the pixel stays.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def transform_traceably(
     halved: tuple[float, float] | None = None,
 ) -> Transformed:
     """The same as :func:`transform`, by ``torch.func``: its backward pass becomes part of a traced graph."""
-    logit, backward = torch.func.vjp(manifold_logit, images)
+    logit, backward = torch.func.vjp(manifold_logit, images)[:2]
     (gradient,) = backward(torch.ones_like(logit))
     return move(images, logit, gradient, epsilon=epsilon, halved=halved)
 
@@ -99,8 +99,8 @@ def transform_for_attack(
         epsilon: See :func:`transform`.
         halved: See :func:`transform`.
         through: ``bpda``: backward, the transformation is the identity (Athalye et al. 2018).
-            ``end-to-end``: the manifold gradient is differentiated too, a second backward pass; the sign, whose
-            derivative is 0, counts as the division by the gradient's mean magnitude, and the clip as itself.
+            ``end-to-end``: the manifold gradient is differentiated too, a second backward pass; the sign,
+            whose derivative is 0, counts as a division by the gradient's mean magnitude, the clip as itself.
 
     Returns:
         Images and logit with a graph behind them.
