@@ -181,16 +181,36 @@ def load_network(path: str | os.PathLike[str]) -> tuple[Network, CheckpointInfo]
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged.
     """
-    checkpoint = latest(Path(path))
-    if checkpoint is None:
-        raise CheckpointError(
-            f"There is no checkpoint in {path}.", hint="Name a run's directory, e.g. runs/pgd-at-cifar10."
-        )
+    checkpoint = _find(path)
+    info = read_info(checkpoint)
+    network = network_of(info)
+    _load_judged(network, _read_tensors(checkpoint), "", checkpoint)
+    return network.eval(), info
+
+
+def load_exported(path: str | os.PathLike[str]) -> tuple[Network, CheckpointInfo]:
+    """The network of a run with what its method exports beside it, as ATLD does its discriminator.
+
+    Args:
+        path: A run's directory or one checkpoint in it.
+
+    Returns:
+        In eval mode, with averaged weights where there are any: what :meth:`Method.exported` makes of the
+        classifier, which for most methods is the classifier itself; and the run's facts.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+    """
+    checkpoint = _find(path)
     info = read_info(checkpoint)
     network = network_of(info)
     tensors = _read_tensors(checkpoint)
-    _load(network, tensors, "average." if part(tensors, "average.") else "network.", checkpoint)
-    return network.eval(), info
+    _load_judged(network, tensors, "", checkpoint)
+    method = Recipe.model_validate(info.recipe).make_method()
+    for name, companion in method.companions(network).items():
+        if companion.exported:
+            _load_judged(companion.network, tensors, f"companion.{name}.", checkpoint)
+    return method.exported(network).eval(), info
 
 
 def network_of(info: CheckpointInfo) -> Network:
@@ -203,8 +223,24 @@ def network_of(info: CheckpointInfo) -> Network:
         size=data.shape[1:],
         mean=data.mean,
         std=data.std,
+        head=recipe.model.head,
         **recipe.model.arguments,
     )
+
+
+def _find(path: str | os.PathLike[str]) -> Path:
+    checkpoint = latest(Path(path))
+    if checkpoint is None:
+        raise CheckpointError(
+            f"There is no checkpoint in {path}.", hint="Name a run's directory, e.g. runs/pgd-at-cifar10."
+        )
+    return checkpoint
+
+
+def _load_judged(network: nn.Module, tensors: dict[str, Tensor], prefix: str, checkpoint: Path) -> None:
+    """Load the averaged weights where there are any, else those that were trained."""
+    averaged = part(tensors, f"{prefix}average.")
+    _load(network, tensors, f"{prefix}average." if averaged else f"{prefix}network.", checkpoint)
 
 
 def _momenta(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -69,6 +69,16 @@ class Method(ABC, Generic[P]):
         del network
         return {}
 
+    def exported(self, network: Network) -> Network:
+        """The network that is exported: the classifier, or a network around it with what belongs to it.
+
+        Called after :meth:`companions`, whose networks then hold the run's weights.
+
+        Args:
+            network: The classifier, trained.
+        """
+        return network
+
     @abstractmethod
     def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """The scalar that the classifier's optimiser descends for this batch.
