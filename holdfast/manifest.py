@@ -169,6 +169,21 @@ class Manifold(Record):
         return "uncertain" if self.sign * score > self.sign * self.uncertain else "natural"
 
 
+class TransformationParity(Record):
+    """Logits behind the transformation, of the exported graphs and of torch.
+
+    Where a gradient is 0 but for rounding, its sign is anybody's guess, and two right answers may move that
+    value of an image in opposite directions. So most images agree to rounding, and a few do not.
+    """
+
+    images: Annotated[int, Field(ge=1)]
+    median: Annotated[
+        float, Field(ge=0, description="The largest difference of a logit, of the image in the middle.")
+    ]
+    largest: Annotated[float, Field(ge=0, description="Of the image with the largest.")]
+    within: Annotated[float, Field(ge=0, le=1, description="Share of images that agree within 1e-4.")]
+
+
 class Transformation(Record):
     """IMT: how far an image is moved towards the natural before it is classified (ATLD eq. 26, Sec. 5.1)."""
 
@@ -176,6 +191,10 @@ class Transformation(Record):
     halved: Annotated[
         tuple[float, float], Field(description="IMT+ halves the step where P(adversarial) is within these.")
     ] = (0.3, 0.7)
+    parity: Annotated[
+        TransformationParity | None,
+        Field(description="The graphs held against torch when they were exported."),
+    ] = None
 
 
 class Calibration(Record):

@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from holdfast.bundle import WEIGHTS, Bundle, BundleError
 from holdfast.errors import UsageError
 from training.models import Network, build
+from training.models.defended import DefendedNetwork
+from training.models.discriminator import build_discriminator
 
 #: Batch norm counts its batches; a model that is served needs no such count.
 _UNNEEDED = ".num_batches_tracked"
@@ -21,7 +23,7 @@ def rebuild(bundle: Bundle) -> Network:
     Tensors that the network does not know are left alone: graphs may keep constants of theirs in that file.
 
     Returns:
-        The network on the CPU, in eval mode.
+        The network on the CPU, in eval mode; with its discriminator, where the bundle has one.
 
     Raises:
         BundleError: The weights do not fit the architecture that the manifest names.
@@ -40,6 +42,11 @@ def rebuild(bundle: Bundle) -> Network:
             head=manifest.head,
             **arguments,
         )
+        judge = manifest.manifold and manifest.manifold.discriminator
+        if judge:
+            inputs = network.width if judge.latent == "features" else network.classes
+            discriminator = build_discriminator(judge.architecture, inputs=inputs, classes=network.classes)
+            network = DefendedNetwork(network, discriminator, judge.latent)
         tensors = load_file(bundle.path(WEIGHTS))
         known = network.state_dict().keys()
         result = network.load_state_dict({k: v for k, v in tensors.items() if k in known}, strict=False)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from training.errors import ExportError
 from training.models import Network
+from training.models.defended import DefendedNetwork
 
-#: The methods that the file offers.
+#: The methods that the file offers; of a network with a discriminator, ``manifold_logit`` too.
 METHODS = ("forward", "features")
 #: Largest difference to the network that counts as equal.
 TOLERANCE = 1e-4
@@ -55,8 +56,12 @@ def write_torchscript(network: Network, path: Path, example: Tensor) -> None:
         clean.replace(path)
 
 
+def _methods(network: Network) -> tuple[str, ...]:
+    return (*METHODS, "manifold_logit") if isinstance(network, DefendedNetwork) else METHODS
+
+
 def _trace(network: Network, example: Tensor) -> torch.jit.ScriptModule:
-    inputs = dict.fromkeys(METHODS, example)
+    inputs = dict.fromkeys(_methods(network), example)
     # Its own check would repeat the example; ours uses other images and batch sizes.
     traced: torch.jit.ScriptModule = torch.jit.trace_module(network, inputs, check_trace=False)  # type: ignore[no-untyped-call]
     return traced
@@ -81,7 +86,7 @@ def _compare(network: Network, loaded: torch.jit.ScriptModule, example: Tensor) 
     generator = torch.Generator().manual_seed(0)
     for batch in (1, 3):
         images = torch.rand((batch, *example.shape[1:]), generator=generator).to(example)
-        for method in METHODS:
+        for method in _methods(network):
             expected, found = getattr(network, method)(images), getattr(loaded, method)(images)
             difference = (expected - found).abs().max().item()
             # Written so that a difference that is not a number is refused too.

@@ -6,10 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from holdfast.manifest import Architecture, Dataset, Head, InputSpec, ThreatModel, TrainingRun
+from holdfast.manifest import (
+    Architecture,
+    Dataset,
+    Discriminator,
+    Head,
+    InputSpec,
+    ThreatModel,
+    TrainingRun,
+    Transformation,
+)
 from training.checkpoint import CheckpointInfo
 from training.environment import libraries
 from training.models import Network
+from training.models.defended import DefendedNetwork
 from training.recipe import Recipe
 
 
@@ -27,6 +37,8 @@ class Facts:
     training: TrainingRun
     head: Head = "linear"
     description: str = ""
+    discriminator: Discriminator | None = None
+    imt: Transformation | None = None
     libraries: dict[str, str] = field(default_factory=libraries)
 
     @classmethod
@@ -57,9 +69,20 @@ class Facts:
             ),
             head=recipe.model.head,
             description=description,
+            discriminator=_discriminator(recipe, network),
+            # ATLD's program moves an image by its whole budget.
+            imt=Transformation(epsilon=recipe.threat_model.epsilon)
+            if isinstance(network, DefendedNetwork)
+            else None,
             # Those of the training run, where they differ from those of the export.
             libraries=libraries() | info.libraries,
         )
+
+
+def _discriminator(recipe: Recipe, network: Network) -> Discriminator | None:
+    if not isinstance(network, DefendedNetwork):
+        return None
+    return Discriminator(architecture=recipe.method["discriminator"], latent=network.latent)
 
 
 def _share_of_epoch(info: CheckpointInfo, recipe: Recipe) -> float:

@@ -17,24 +17,32 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
+from holdfast.manifold import transform_traceably
 from training.errors import ExportError
 from training.export.blocked import join_shortcuts, spread_means
 from training.export.decompositions import decomposition_table
 from training.export.kernels import fold_factors
 from training.models import Network
+from training.models.defended import DefendedNetwork
+from training.models.evidence import classify_with_evidence
 
 #: The largest batch that programs are declared for.
 _LARGEST_BATCH = 1 << 20
 
 
 def trace_predict(network: Network, shape: tuple[int, int, int]) -> ExportedProgram:
-    """``images`` (batch, c, h, w) to ``logits`` (batch, classes).
+    """``images`` (batch, c, h, w) to ``logits`` (batch, classes), and ``manifold`` (batch,) if there is one.
 
     Args:
         network: In eval mode, its parameters frozen.
         shape: One image's shape (c, h, w).
     """
-    return trace(network, [example_images(shape)], network)
+
+    def function(images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        logits, manifold = classify_with_evidence(network, images)
+        return logits if manifold is None else (logits, manifold)
+
+    return trace(function, [example_images(shape)], network)
 
 
 def trace_gradient(network: Network, shape: tuple[int, int, int]) -> ExportedProgram:
@@ -56,6 +64,67 @@ def trace_gradient(network: Network, shape: tuple[int, int, int]) -> ExportedPro
 
     images = example_images(shape)
     return trace(function, [images, torch.zeros(len(images), network.classes)], network)
+
+
+def trace_transformation(
+    network: DefendedNetwork,
+    shape: tuple[int, int, int],
+    *,
+    epsilon: float,
+    halved: tuple[float, float] | None,
+) -> ExportedProgram:
+    """``images`` to ``logits`` (batch, classes), ``manifold`` and ``step`` (batch,), through IMT.
+
+    IMT+ with ``halved``. Two forward passes and one backward pass.
+
+    Args:
+        network: In eval mode, its parameters frozen.
+        shape: One image's shape (c, h, w).
+        epsilon: The step, in image units.
+        halved: Scores between which the step is halved.
+    """
+
+    def function(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found = transform_traceably(network.manifold_logit, images, epsilon=epsilon, halved=halved)
+        return network(found.images), torch.sigmoid(found.logit), found.step
+
+    return trace(function, [example_images(shape)], network)
+
+
+def trace_manifold(network: DefendedNetwork, shape: tuple[int, int, int]) -> ExportedProgram:
+    """``images`` to the manifold ``logit`` (batch,) and its ``gradient`` in the images (batch, c, h, w).
+
+    Args:
+        network: In eval mode, its parameters frozen.
+        shape: One image's shape (c, h, w).
+    """
+
+    def function(images: Tensor) -> tuple[Tensor, Tensor]:
+        logit, backward = torch.func.vjp(network.manifold_logit, images)[:2]
+        (gradient,) = backward(torch.ones_like(logit))
+        return logit, gradient
+
+    return trace(function, [example_images(shape)], network)
+
+
+def trace_features(network: Network, shape: tuple[int, int, int]) -> ExportedProgram:
+    """``images`` and a ``slope`` to ``features``, both (batch, width), and ``gradient`` (batch, c, h, w).
+
+    The gradient is that of the product of features and slope, image by image, in the images: the derivative
+    of any function of the features whose own derivative in them is the slope.
+
+    Args:
+        network: In eval mode, its parameters frozen.
+        shape: One image's shape (c, h, w).
+    """
+
+    def function(images: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        features, backward = torch.func.vjp(network.features, images)[:2]
+        (gradient,) = backward(slope)
+        return features, gradient
+
+    images = example_images(shape)
+    return trace(function, [images, torch.zeros(len(images), network.width)], network)
 
 
 def trace(function: Callable[..., Any], inputs: Sequence[Tensor], owner: nn.Module) -> ExportedProgram:

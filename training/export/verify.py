@@ -63,7 +63,7 @@ def verify(
     Raises:
         ExportError: A graph does not compute what the network does.
     """
-    predicting, differentiating = _open(predict), _open(gradient)
+    predicting, differentiating = open_graph(predict), open_graph(gradient)
     seen = _Seen()
     for batch in _batches(calibration, network.classes, np.random.default_rng(seed)):
         before_batch()
@@ -221,7 +221,8 @@ def _refuse(reason: str) -> None:
     )
 
 
-def _open(path: Path) -> ort.InferenceSession:
+def open_graph(path: Path) -> ort.InferenceSession:
+    """A session of a graph on the CPU."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()

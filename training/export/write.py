@@ -15,7 +15,10 @@ import torch
 
 from holdfast.bundle import (
     CARD,
+    DEFENDED,
+    FEATURES,
     GRADIENT,
+    MANIFOLD,
     PREDICT,
     TORCHSCRIPT,
     WEIGHTS,
@@ -24,15 +27,28 @@ from holdfast.bundle import (
     write_manifest,
 )
 from holdfast.errors import UsageError
-from holdfast.manifest import NAME_PATTERN, VERSION_PATTERN, Manifest, Parity
+from holdfast.manifest import NAME_PATTERN, VERSION_PATTERN, Defence, Manifest, Parity, Transformation
 from training.card import render_card
 from training.errors import ExportError
 from training.export.facts import Facts
-from training.export.graphs import gradient_graph, predict_graph
+from training.export.graphs import (
+    features_graph,
+    gradient_graph,
+    manifold_graph,
+    predict_graph,
+    transformation_graph,
+)
+from training.export.held_out import HeldOut, measure
 from training.export.verify import COMPARISONS, verify
+from training.export.verify_defended import verify_features, verify_manifold, verify_transformation
 from training.export.weights import write_graph, write_weights
 from training.models import Network
+from training.models.defended import DefendedNetwork
+from training.models.evidence import evidence_of
 from training.torchscript import write_torchscript
+
+_IMT: Defence = "imt"
+_IMT_PLUS: Defence = "imt+"
 
 #: Called with the number of steps taken and the name of the next one.
 Progress = Callable[[int, str], None]
@@ -42,9 +58,10 @@ def _unwatched(done: int, step: str) -> None:
     del done, step
 
 
-def count_steps(*, torchscript: bool) -> int:
-    """How many steps an export reports."""
-    return 4 + COMPARISONS + torchscript
+def count_steps(network: Network, *, torchscript: bool) -> int:
+    """How many steps an export of this network reports."""
+    extra = {None: 0, "centre": 1, "discriminator": 3}[evidence_of(network)]
+    return 5 + COMPARISONS + extra + torchscript
 
 
 def export_bundle(
@@ -55,6 +72,7 @@ def export_bundle(
     store: Path,
     facts: Facts,
     calibration_images: np.ndarray,
+    held_out: HeldOut | None = None,
     torchscript: bool = False,
     force: bool = False,
     progress: Progress = _unwatched,
@@ -71,6 +89,8 @@ def export_bundle(
         store: The model store; it is made where it is not there.
         facts: What the manifest says beside what is measured here.
         calibration_images: Real images (n, c, h, w), float32 in [0, 1], to compare graphs and network on.
+        held_out: Real images with labels that the network was not trained on, for its temperature and its
+            manifold's thresholds. A network that gives manifold evidence needs them.
         torchscript: Write ``model.pt`` too.
         force: Replace a bundle of this name and version.
         progress: Called before each of :func:`count_steps` steps, and at the end.
@@ -83,16 +103,35 @@ def export_bundle(
         ExportError: The network cannot be exported, or its graphs do not compute what it does.
     """
     target = _target(store, name, version, force)
-    _check(network, facts, calibration_images)
+    _check(network, facts, calibration_images, held_out)
     with _beside(target, force=force) as directory, _frozen(network):
         steps = _Steps(progress)
         parity = _write_graphs(network, directory, facts, calibration_images, steps)
+        imt = _write_defences(network, directory, facts, calibration_images, steps)
+        steps.take("measuring held-out images")
+        found = measure(directory / PREDICT, held_out, facts, evidence_of(network))
         if torchscript:
             steps.take("writing TorchScript")
             example = torch.from_numpy(np.ascontiguousarray(calibration_images[:2], dtype=np.float32))
             write_torchscript(network, directory / TORCHSCRIPT, example)
         steps.take("writing the card")
-        _write_manifest(directory, name, version, facts, parity)
+        _write_manifest(
+            directory,
+            Manifest.model_validate(
+                {
+                    **_facts_of(facts),
+                    "name": name,
+                    "version": version,
+                    "created": datetime.now(UTC).replace(microsecond=0),
+                    "defences": _defences(imt),
+                    "imt": imt,
+                    "manifold": found.manifold,
+                    "calibration": found.calibration,
+                    "parity": parity,
+                    "files": {},
+                }
+            ),
+        )
         Bundle.open(directory)
     steps.take("done")
     return target
@@ -130,7 +169,7 @@ def _check_free(target: Path, *, force: bool) -> None:
         )
 
 
-def _check(network: Network, facts: Facts, images: np.ndarray) -> None:
+def _check(network: Network, facts: Facts, images: np.ndarray, held_out: HeldOut | None) -> None:
     other = {str(tensor.dtype) for tensor in network.parameters() if tensor.dtype != torch.float32}
     if other:
         raise ExportError(
@@ -144,6 +183,13 @@ def _check(network: Network, facts: Facts, images: np.ndarray) -> None:
             f"The calibration images have the shape {images.shape}; the network takes {facts.input.shape}.",
             hint="Give images of the data set that the network was trained on.",
         )
+    if evidence_of(network) is not None and held_out is None:
+        raise UsageError(
+            "The network gives manifold evidence, and there are no held-out images for its thresholds.",
+            hint="Give export_bundle held_out images with their labels.",
+        )
+    if isinstance(network, DefendedNetwork) and (facts.discriminator is None or facts.imt is None):
+        raise UsageError("The network has a discriminator, and the facts do not say which, or IMT's step.")
 
 
 @contextmanager
@@ -205,25 +251,60 @@ def _write_graphs(
     )
 
 
-def _write_manifest(directory: Path, name: str, version: str, facts: Facts, parity: Parity) -> None:
-    manifest = Manifest(
-        name=name,
-        version=version,
-        created=datetime.now(UTC).replace(microsecond=0),
-        description=facts.description,
-        method=facts.method,
-        recipe=facts.recipe,
-        dataset=facts.dataset,
-        classes=facts.classes,
-        input=facts.input,
-        architecture=facts.architecture,
-        head=facts.head,
-        threat_model=facts.threat_model,
-        training=facts.training,
-        parity=parity,
-        libraries=facts.libraries,
-        files=describe_files(directory, [entry.name for entry in directory.iterdir()]),
-    )
-    (directory / CARD).write_text(render_card(manifest), encoding="utf-8")
-    files = manifest.files | describe_files(directory, [CARD])
+def _write_defences(
+    network: Network, directory: Path, facts: Facts, images: np.ndarray, steps: _Steps
+) -> Transformation | None:
+    """The graphs that only a defended network has; what IMT's manifest section says, where there is IMT."""
+    weights = directory / WEIGHTS
+    if evidence_of(network) == "centre":
+        steps.take(f"tracing {FEATURES}")
+        write_graph(features_graph(network, facts.input.shape), directory / FEATURES, weights)
+        verify_features(network, directory / FEATURES, images)
+    if not isinstance(network, DefendedNetwork) or facts.imt is None:
+        return None
+    steps.take(f"tracing {MANIFOLD}")
+    write_graph(manifold_graph(network, facts.input.shape), directory / MANIFOLD, weights)
+    verify_manifold(network, directory / MANIFOLD, images)
+    parities = []
+    for defence, halved in ((_IMT, None), (_IMT_PLUS, facts.imt.halved)):
+        path = directory / DEFENDED[defence]
+        steps.take(f"tracing {path.name}")
+        graph = transformation_graph(
+            network, facts.input.shape, name=path.stem, epsilon=facts.imt.epsilon, halved=halved
+        )
+        write_graph(graph, path, weights)
+        parities.append(
+            verify_transformation(network, path, images, epsilon=facts.imt.epsilon, halved=halved)
+        )
+    worse = max(parities, key=lambda parity: parity.median)
+    return facts.imt.model_copy(update={"parity": worse})
+
+
+def _defences(imt: Transformation | None) -> list[Defence]:
+    """The static model first: it is what is meant where nobody says which."""
+    return ["none"] if imt is None else ["none", _IMT, _IMT_PLUS]
+
+
+def _facts_of(facts: Facts) -> dict[str, object]:
+    """The sections of a manifest that the facts are."""
+    return {
+        "description": facts.description,
+        "method": facts.method,
+        "recipe": facts.recipe,
+        "dataset": facts.dataset,
+        "classes": facts.classes,
+        "input": facts.input,
+        "architecture": facts.architecture,
+        "head": facts.head,
+        "threat_model": facts.threat_model,
+        "training": facts.training,
+        "libraries": facts.libraries,
+    }
+
+
+def _write_manifest(directory: Path, manifest: Manifest) -> None:
+    files = describe_files(directory, [entry.name for entry in directory.iterdir()])
+    listed = manifest.model_copy(update={"files": files})
+    (directory / CARD).write_text(render_card(listed), encoding="utf-8")
+    files |= describe_files(directory, [CARD])
     write_manifest(directory, manifest.model_copy(update={"files": files}))
