@@ -56,9 +56,13 @@ from holdfast.attacks.oracle import Array, GradientAnswer
 from holdfast.attacks.torch_oracle import TorchOracle
 from holdfast.bundle import Bundle, resolve
 from holdfast.console import progress
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, UsageError
 from training.data import load
 from training.rebuild import rebuild
+
+#: Tells seconds; only differences mean anything.
+Clock = Callable[[], float]
+_CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 #: Sign steps differ where a gradient is zero but for rounding; more than that is another computation.
 _MAY_DIFFER = 0.05
@@ -69,10 +73,16 @@ class DisagreementError(HoldfastError):
 
 
 class ClockedOracle:
-    """An oracle with a clock around every call: what is left of an attack's time is the engine's own."""
+    """An oracle with a clock around every call: what is left of an attack's time is the engine's own.
 
-    def __init__(self, oracle: Oracle) -> None:
+    Args:
+        oracle: The model.
+        clock: Tells seconds.
+    """
+
+    def __init__(self, oracle: Oracle, clock: Clock) -> None:
         self._oracle = oracle
+        self._clock = clock
         self.seconds = 0.0
 
     @property
@@ -82,11 +92,11 @@ class ClockedOracle:
 
     def logits(self, images: Array) -> Array:
         """See :class:`holdfast.attacks.oracle.Oracle`."""
-        began = time.perf_counter()
+        began = self._clock()
         try:
             return self._oracle.logits(images)
         finally:
-            self.seconds += time.perf_counter() - began
+            self.seconds += self._clock() - began
 
     def gradient(
         self,
@@ -97,28 +107,35 @@ class ClockedOracle:
         originals: Array | None = None,
     ) -> GradientAnswer:
         """See :class:`holdfast.attacks.oracle.Oracle`."""
-        began = time.perf_counter()
+        began = self._clock()
         try:
             return self._oracle.gradient(images, labels, loss, targets, originals)
         finally:
-            self.seconds += time.perf_counter() - began
+            self.seconds += self._clock() - began
 
 
 @dataclass(frozen=True)
 class Side:
-    """One implementation: what it computes, and the clock on its model if there is one."""
+    """One implementation.
+
+    Attributes:
+        work: What it computes.
+        clock: Tells seconds.
+        model: The model with a clock around it, if there is one.
+    """
 
     work: Run
-    clock: ClockedOracle | None = None
+    clock: Clock
+    model: ClockedOracle | None = None
 
     def measure(self, images: np.ndarray, labels: np.ndarray, repeats: int) -> Turn:
         """The seconds of one attack, over ``repeats`` of them."""
-        before = self.clock.seconds if self.clock else 0.0
-        began = time.perf_counter()
+        before = self.model.seconds if self.model else 0.0
+        began = self.clock()
         for _ in range(repeats):
             self.work(images, labels)
-        seconds = (time.perf_counter() - began) / repeats
-        return Turn(seconds, (self.clock.seconds - before) / repeats if self.clock else None)
+        seconds = (self.clock() - began) / repeats
+        return Turn(seconds, (self.model.seconds - before) / repeats if self.model else None)
 
 
 def main(
@@ -131,6 +148,10 @@ def main(
         Literal["test", "noise"], typer.Option(help="Of the bundle's data, or drawn.")
     ] = "test",
     seconds: Annotated[float, typer.Option(min=0.0, help="Of each measurement.")] = 0.3,
+    clock: Annotated[
+        Literal["wall", "cpu"],
+        typer.Option(help="cpu: CPU time, for one thread on a machine that is not alone."),
+    ] = "wall",
     rounds: Annotated[int, typer.Option(min=1, help="Measurements of each side.")] = 25,
     json_path: Annotated[Path | None, typer.Option("--json", help="File for every value.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
@@ -139,6 +160,11 @@ def main(
     ] = None,
 ) -> None:
     """Measure PGD on ONNX Runtime against eager torch and other libraries."""
+    counts = sorted(set(threads or (1,)))
+    if clock == "cpu" and counts != [1]:
+        raise UsageError(
+            "CPU time is that of all threads together.", hint="Give --threads 1, or --clock wall."
+        )
     opened = resolve(bundle, store)
     settings = Settings(steps=steps)
     lengths = sorted(set(batches or (1, 8, 32)))
@@ -153,11 +179,10 @@ def main(
     )
     measured: Measured = {}
     company = Company()
-    counts = sorted(set(threads or (1,)))
     with progress("Measuring", len(counts) * len(lengths) * rounds, unit="rounds") as shown:
         for count in counts:
             torch.set_num_threads(count)
-            sides = make_sides(opened, settings, count)
+            sides = make_sides(opened, settings, count, _CLOCKS[clock])
             for length in lengths:
                 batch = pixels[:length], labels[:length]
                 check(
@@ -177,7 +202,7 @@ def main(
         f"{'x'.join(map(str, opened.manifest.input.shape))}; "
         f"{'images of the test set' if images == 'test' else 'images are noise'}.",
         f"PGD-{steps} on L∞, ε 8/255, step 2/255, from the image itself, every step with every image.",
-        f"{rounds} rounds, {machine.date}.",
+        f"{rounds} rounds, {machine.date}; {'wall' if clock == 'wall' else 'CPU'} time.",
         *([f"Not installed, left out: {', '.join(peer.name for peer in missing)}."] if missing else []),
         f"Command: `{command_line()}`",
     ]
@@ -185,6 +210,7 @@ def main(
         "command": command_line(),
         "machine": machine.as_json(),
         "company": describe_company(others),
+        "clock": clock,
         "model": f"{opened.name}/{opened.version}",
         "missing": [peer.name for peer in missing],
         "measurements": [
@@ -215,12 +241,13 @@ def find_images(bundle: Bundle, count: int, kind: str) -> tuple[np.ndarray, np.n
     return test.images.astype(np.float32) / np.float32(255), test.labels.astype(np.int64)
 
 
-def make_sides(bundle: Bundle, settings: Settings, threads: int) -> dict[str, Side]:
+def make_sides(bundle: Bundle, settings: Settings, threads: int, clock: Clock) -> dict[str, Side]:
     """What is measured in a round, in the order of it: what is compared most stands side by side."""
     network = rebuild(bundle).requires_grad_(False)  # no side shall pay for gradients of weights
     target = Target(network, bundle.manifest.input.shape, len(bundle.manifest.classes))
     onnx = OnnxOracle(bundle, threads=threads)
-    clocked, clocked_torch = ClockedOracle(onnx), ClockedOracle(TorchOracle(network, target.classes))
+    clocked = ClockedOracle(onnx, clock)
+    clocked_torch = ClockedOracle(TorchOracle(network, target.classes), clock)
     parameters = PGDParameters(
         epsilon=settings.epsilon,
         step_size=settings.step_size,
@@ -244,10 +271,10 @@ def make_sides(bundle: Bundle, settings: Settings, threads: int) -> dict[str, Si
         return images
 
     return {
-        GRADIENTS: Side(gradients),
-        OURS: Side(ours, clocked),
-        **{peer.name: Side(peer.make(target, settings)) for peer in PEERS if not peer.missing},
-        OURS_TORCH: Side(ours_torch, clocked_torch),
+        GRADIENTS: Side(gradients, clock),
+        OURS: Side(ours, clock, clocked),
+        **{peer.name: Side(peer.make(target, settings), clock) for peer in PEERS if not peer.missing},
+        OURS_TORCH: Side(ours_torch, clock, clocked_torch),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from libraries import import_library
+from libraries import import_library, is_installed
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -67,13 +67,7 @@ class Peer:
     @property
     def missing(self) -> bool:
         """Whether it is not installed here."""
-        if self.module is None:
-            return False
-        try:
-            import_library(self.module)
-        except ImportError:
-            return True
-        return False
+        return self.module is not None and not is_installed(self.module)
 
 
 def bare_loop(target: Target, settings: Settings) -> Run:

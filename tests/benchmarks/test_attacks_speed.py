@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from time import perf_counter
 
 import attacks_speed
 import numpy as np
@@ -17,12 +18,13 @@ from support.digits import digits
 from holdfast.attacks import Loss, PGDParameters, attack
 from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.bundle import resolve
+from holdfast.errors import UsageError
 
 
 def test_every_side_finds_the_same_images(digits_store: Path) -> None:
     images, labels = (array[:6] for array in digits())
     settings = Settings(epsilon=0.2, step_size=0.04, steps=7)
-    sides = make_sides(resolve("digits", digits_store), settings, threads=1)
+    sides = make_sides(resolve("digits", digits_store), settings, threads=1, clock=perf_counter)
     assert {GRADIENTS, OURS, OURS_TORCH, BARE, "foolbox"} <= set(sides)
     found = {name: side.work(images, labels) for name, side in sides.items()}
     check(found, settings)
@@ -58,6 +60,7 @@ def test_a_peer_that_is_not_installed_is_left_out(
         steps=2,
         images="noise",
         seconds=0,
+        clock="wall",
         rounds=3,
         json_path=results,
     )
@@ -75,7 +78,7 @@ def test_a_peer_that_is_not_installed_is_left_out(
 
 def test_the_clock_is_around_every_call_of_the_model_and_changes_nothing(digits_store: Path) -> None:
     oracle = OnnxOracle(resolve("digits", digits_store), threads=1)
-    clocked = ClockedOracle(oracle)
+    clocked = ClockedOracle(oracle, perf_counter)
     images, labels = (array[:3] for array in digits())
     parameters = PGDParameters(epsilon=0.1, step_size=0.05, steps=2)
     plain = attack(oracle, images, labels, parameters)
@@ -86,6 +89,11 @@ def test_the_clock_is_around_every_call_of_the_model_and_changes_nothing(digits_
     between = clocked.seconds
     clocked.logits(images)
     assert before < between < clocked.seconds
+
+
+def test_cpu_time_is_told_of_one_thread_alone() -> None:
+    with pytest.raises(UsageError, match="all threads together"):
+        main(threads=[2], clock="cpu")
 
 
 def test_ratios_are_taken_within_a_round() -> None:
