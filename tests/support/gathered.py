@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from training.distributed import World, join, leave
-from training.methods.feature_scattering import FeatureScattering, Parameters
+from training.methods import feature_scattering, fs_gan
 from training.models import Network, build
 from training.transport import MatchingOptions, matching_distance
 
@@ -44,7 +44,9 @@ class GivenNoise:
         return low + (high - low) * self._values
 
     def normal(self, like: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Of shape (latents, n, length): each image's are its own, whichever others are in the batch."""
+        places = torch.arange(like.shape[0] * like.shape[2]).view(like.shape[0], 1, like.shape[2])
+        return torch.sin(places + 100 * self._values.mean(dim=(1, 2, 3))[:, None])
 
 
 def features() -> tuple[Tensor, Tensor]:
@@ -73,8 +75,28 @@ def differentiate(share: slice, matching: dict[str, Any], *, gather: bool) -> di
 def scatter(share: slice, *, gather: bool) -> Tensor:
     """A share of the images, scattered."""
     network, clean, draws = images()
-    method = FeatureScattering(Parameters(epsilon=0.2, gather=gather, group=IMAGES))
+    options = feature_scattering.Parameters(epsilon=0.2, gather=gather, group=IMAGES)
+    method = feature_scattering.FeatureScattering(options)
     return method.scatter(network, clean[share], GivenNoise(draws[share]))
+
+
+def play(world: World, share: slice, *, gather: bool) -> dict[str, Tensor]:
+    """FS-GAN's networks after a step of its generator, and the gradient that the classifier is stepped by.
+
+    Batch norm is in eval mode everywhere, as it would tie the images of one process together.
+    """
+    network, clean, draws = images()
+    options = {"epsilon": 0.2, "gather": gather, "group": IMAGES, "diversity": 0.0, "generator_width": 4}
+    method = fs_gan.FSGAN(fs_gan.Parameters.model_validate({**options, "generator_levels": 2}))
+    for companion in method.companions(network).values():
+        companion.join(world)
+        companion.network.eval()
+    labels = torch.arange(IMAGES)[share] % network.classes
+    method.loss(network, clean[share], labels, GivenNoise(draws[share])).backward()
+    world.average_gradients(network)
+    state = {f"generator.{name}": value for name, value in method.generator.network.state_dict().items()}
+    gradients = {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
+    return {**state, **gradients}
 
 
 def compute(world: World) -> dict[str, Any]:
@@ -86,6 +108,7 @@ def compute(world: World) -> dict[str, Any]:
         "gathered": {name: differentiate(share, m, gather=True) for name, m in MATCHINGS.items()},
         "apart": {name: differentiate(share, m, gather=False) for name, m in MATCHINGS.items()},
         "scattered": scatter(share, gather=True),
+        "played": play(world, share, gather=True),
     }
 
 

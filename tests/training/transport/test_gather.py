@@ -54,6 +54,17 @@ def test_images_scattered_by_two_processes_are_those_of_one(processes: list[dict
     assert ((alone - whole).abs() < 1e-5).float().mean() < 0.99
 
 
+def test_fs_gans_networks_learn_from_two_processes_what_they_learn_from_one(
+    processes: list[dict[str, Any]],
+) -> None:
+    alone = World(0, 1, torch.device("cpu"))
+    whole = gathered.play(alone, WHOLE, gather=True)
+    for process in processes:
+        torch.testing.assert_close(process["played"], whole, rtol=1e-4, atol=1e-5)
+    apart = gathered.play(alone, slice(*processes[0]["share"]), gather=False)
+    assert any((apart[name] - value).abs().max() > 1e-3 for name, value in whole.items())
+
+
 def test_a_single_process_gathers_what_it_has() -> None:
     features = torch.randn(5, 3, requires_grad=True)
     assert World.current(features.device).gather(features) is features
