@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -68,6 +69,18 @@ class ImageNoise:
         return _like(
             self._rows(like, [g.standard_normal(shape, dtype=np.float32) for g in self._generators]), like
         )
+
+    def signs(self, like: Array, count: int) -> Array:
+        """``count`` images of random signs for each image of ``like`` (n, …): (n, count, …) of -1 and 1.
+
+        An image's signs are the same, whether they are drawn in one call or in several.
+        """
+        shape = tuple(like.shape[1:])
+        size = math.prod(shape)
+        whole = -(-size // 32) * 4  # bytes of whole words, which is what a generator draws
+        drawn = [np.frombuffer(g.bytes(count * whole), dtype=np.uint8) for g in self._generators]
+        bits = np.unpackbits(self._rows(like, drawn).reshape(-1, whole), axis=1, count=size)
+        return _like((2 * bits.view(np.int8) - 1).reshape(-1, count, *shape), like)
 
     def integers(self, high: int | np.ndarray, size: int = 1) -> np.ndarray:
         """Integers in [0, high), (n, size) on the host; ``high`` is one for all images, or (n,)."""

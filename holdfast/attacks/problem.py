@@ -28,6 +28,11 @@ def silent(done: int, total: int) -> None:
     del done, total
 
 
+def stage(progress: Progress, index: int, count: int) -> Progress:
+    """The progress of one of ``count`` stages of equal length, so that it counts over all of them."""
+    return lambda done, total: progress(index * total + done, count * total)
+
+
 @dataclass
 class Tally:
     """What an attack has spent and seen, over the images of a batch.
@@ -113,7 +118,13 @@ class Problem:
         return self.oracle.logits(images)
 
     def ascent(
-        self, images: Array, rows: np.ndarray, objective: Objective, targets: Array | None = None
+        self,
+        images: Array,
+        rows: np.ndarray,
+        objective: Objective,
+        targets: Array | None = None,
+        *,
+        samples: int = 1,
     ) -> GradientAnswer:
         """Logits, objective and its gradient for ``images`` (k, c, h, w), made from the originals ``rows``.
 
@@ -122,23 +133,26 @@ class Problem:
             rows: (k,).
             objective: What is ascended; its losses are targeted where there are targets.
             targets: (k,), in place of the problem's own.
+            samples: Answers to take the mean of, for a model that answers at random: expectation over
+                transformation (Athalye et al. 2018).
         """
         aims = targets
         if aims is None and self.targets is not None:
             aims = take(self.targets, rows)
         labels = take(self.labels, rows)
-        terms = [
-            (weight, self._gradient(images, rows, labels, loss, aims)) for weight, loss in objective.terms
+        answers = [
+            (weight / samples, self._gradient(images, rows, labels, loss, aims))
+            for _ in range(samples)
+            for weight, loss in objective.terms
         ]
-        answer = terms[0][1]
-        if len(terms) > 1 or terms[0][0] != 1.0:
+        answer = answers[0][1]
+        if len(answers) > 1 or answers[0][0] != 1.0:
             answer = GradientAnswer(
-                answer.logits,
-                sum(weight * term.loss for weight, term in terms),
-                sum(weight * term.gradient for weight, term in terms),
+                sum(term.logits for _, term in answers) / len(answers),
+                sum(weight * term.loss for weight, term in answers),
+                sum(weight * term.gradient for weight, term in answers),
             )
-        if targets is None:
-            self._look_for_zeros(answer, rows)
+        self._look_for_zeros(answer, rows)
         return answer
 
     def fooled(self, logits: Array, rows: np.ndarray) -> np.ndarray:
@@ -146,6 +160,18 @@ class Problem:
         predicted = to_numpy(array_namespace(logits).argmax(logits, axis=1))
         hit: np.ndarray = predicted == self._wanted[rows]
         return hit if self.targets is not None else ~hit
+
+    def margin(self, logits: Array, rows: np.ndarray) -> np.ndarray:
+        """By how much the answers (k, classes) for ``rows`` are what the attack wants: (k,) on the host.
+
+        max_{j≠y} z_j − z_y, or z_t − max_{j≠t} z_j where there are targets.
+        """
+        scores = to_numpy(logits)
+        wanted = self._wanted[rows][:, None]
+        others = scores.copy()
+        np.put_along_axis(others, wanted, -np.inf, axis=1)
+        lead: np.ndarray = others.max(1) - np.take_along_axis(scores, wanted, axis=1)[:, 0]
+        return lead if self.targets is None else -lead
 
     @cached_property
     def _wanted(self) -> np.ndarray:
