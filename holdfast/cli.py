@@ -33,7 +33,7 @@ DEBUG = "HOLDFAST_DEBUG"
 EXIT_ERROR, EXIT_USAGE, EXIT_BUG = 1, 2, 70
 
 #: The order in which a newcomer meets them; others follow by name.
-_ORDER = ("train", "evaluate", "export", "models", "classify", "serve", "archive", "torchserve")
+_ORDER = ("train", "evaluate", "export", "models", "classify", "attack", "serve", "archive", "torchserve")
 
 #: The extra that brings what a subcommand needs, by its name or else by the package it is in.
 _EXTRA_OF_COMMAND = {"archive": "torchserve", "torchserve": "torchserve"}

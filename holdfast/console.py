@@ -6,6 +6,7 @@ Colours are rich's: none where the output is not a terminal or ``NO_COLOR`` is s
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -142,7 +143,8 @@ class _Lines:
         of = f" of {self._total:,g}" if self._total else ""
         note = f", {self._note}" if self._note else ""
         unit = f" {self._unit}" if self._unit else ""
-        line = f"{self._description}: {self._done:,g}{of}{unit}{share}, {now - self._start:.0f} s{note}"
+        done = f"{math.floor(self._done):,}"
+        line = f"{self._description}: {done}{of}{unit}{share}, {now - self._start:.0f} s{note}"
         stderr.print(line, markup=False, soft_wrap=True)
 
 

@@ -20,7 +20,7 @@ from support.cli import Outcome, command, invoke, spawn
 
 from holdfast import __version__
 
-COMMANDS = ["train", "evaluate", "export", "models", "classify", "serve", "archive", "torchserve"]
+COMMANDS = ["train", "evaluate", "export", "models", "classify", "attack", "serve", "archive", "torchserve"]
 
 #: What takes long to import, and has no business in help, completion or a usage error.
 HEAVY = [

@@ -41,6 +41,12 @@ def test_progress_lines_say_how_far_it_is(capsys: pytest.CaptureFixture[str]) ->
     assert last == second
 
 
+def test_progress_lines_count_what_is_done_and_not_what_is_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress("Counting", 4, unit="sheep", every=0) as bar:
+        bar.update(1.75)
+    assert capsys.readouterr().err.splitlines()[0] == "Counting: 1 of 4 sheep (44%), 0 s"
+
+
 def test_progress_without_a_total_counts(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress("Waiting", unit="steps") as bar:
         bar.advance(3)

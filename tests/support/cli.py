@@ -49,3 +49,16 @@ def spawn(*arguments: str | Path, cwd: Path | None = None, **environment: str) -
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def spawn_without(missing: str, *arguments: str | Path) -> Outcome:
+    """Run a command in a process of its own where the package ``missing`` cannot be imported."""
+    program = f"import sys; sys.modules[{missing!r}] = None; from holdfast.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *(str(argument) for argument in arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)

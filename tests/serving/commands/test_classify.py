@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import Outcome, invoke
+from support.cli import Outcome, invoke, spawn_without
 from support.tiny import make_tiny_bundle, solid_png
 
 
@@ -177,28 +175,16 @@ def test_path_is_shown_as_it_is(tmp_path: Path, tiny_store: Path, capsys: pytest
     assert "[red] image.png" in invoke(capsys, "classify", path, "--store", tiny_store).out
 
 
-def run_without(missing: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """`holdfast` where a package cannot be imported."""
-    program = f"import sys; sys.modules[{missing!r}] = None; from holdfast.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_torch_is_not_needed(images: Path, tiny_store: Path) -> None:
-    done = run_without("torch", "classify", images, "--store", tiny_store)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("█") > 60
+    done = spawn_without("torch", "classify", images, "--store", tiny_store)
+    assert done.code == 0, done.err
+    assert done.out.count("█") > 60
 
 
 def test_missing_onnx_runtime_is_explained(images: Path, tiny_store: Path) -> None:
-    done = run_without("onnxruntime", "classify", images, "--store", tiny_store)
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == [
+    done = spawn_without("onnxruntime", "classify", images, "--store", tiny_store)
+    assert done.code == 1
+    assert done.err.splitlines() == [
         "Error: Running a bundle needs the Python package 'onnxruntime', which is not installed.",
         "Hint: Install it with: pip install 'holdfast[serve]'",
     ]

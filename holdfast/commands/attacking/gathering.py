@@ -1,0 +1,195 @@
+"""The results of one attack, batch after batch, as they stand in the record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from holdfast.attacks import flags
+from holdfast.attacks.ball import l2_norm, linf_norm
+from holdfast.attacks.flags import Flag
+from holdfast.attacks.result import AttackResult
+from holdfast.commands.attacking.labels import LabelSource
+from holdfast.commands.attacking.parameters import Chosen
+from holdfast.commands.attacking.record import (
+    Answer,
+    AttackRecord,
+    FilesRecord,
+    FlagRecord,
+    ImageResult,
+    Norms,
+    Outcome,
+    Totals,
+)
+from holdfast.manifest import Manifest, ThreatModel
+from holdfast.probabilities import probabilities
+
+
+@dataclass
+class Gathering:
+    """What one attack has done so far.
+
+    Attributes:
+        chosen: The attack and its parameters.
+        manifest: Of the model under attack.
+        results: For each image that is finished.
+        success: The same, as :func:`holdfast.attacks.flags.compare` wants it.
+    """
+
+    chosen: Chosen
+    manifest: Manifest
+    results: list[ImageResult] = field(default_factory=list)
+    success: list[bool] = field(default_factory=list)
+    _forwards: int = 0
+    _backwards: int = 0
+    _gradients: int = 0
+    _zeros: int = 0
+    _seconds: float = 0.0
+    _flags: dict[str, Flag] = field(default_factory=dict)
+
+    def add(
+        self,
+        names: Sequence[str],
+        labels: np.ndarray,
+        originals: np.ndarray,
+        result: AttackResult,
+        files: Sequence[FilesRecord | None],
+    ) -> None:
+        """Take the results of a batch of n images.
+
+        Args:
+            names: (n) files, as they were named.
+            labels: (n,).
+            originals: (n, channels, height, width).
+            result: Of the attack on these images.
+            files: (n) what was written of each.
+        """
+        self._forwards += result.forwards
+        self._backwards += result.backwards
+        self._gradients += result.gradients
+        self._zeros += result.zero_gradients
+        self._seconds += result.seconds
+        self._flags.update({flag.name: flag for flag in result.flags})
+        calibration = self.manifest.calibration
+        temperature = 1.0 if calibration is None else calibration.temperature
+        before = probabilities(result.logits_before, temperature)
+        after = probabilities(result.logits, temperature)
+        stored = np.round(result.images * np.float32(255)) / np.float32(255) - originals
+        in_8_bits = linf_norm(stored), l2_norm(stored)
+        for row, name in enumerate(names):
+            label = int(labels[row])
+            target = None if result.targets is None else int(result.targets[row])
+            self.results.append(
+                ImageResult(
+                    image=name,
+                    label=self.manifest.classes[label],
+                    class_index=label,
+                    target=None if target is None else self.manifest.classes[target],
+                    outcome=_outcome(before[row], label, target, success=bool(result.success[row])),
+                    success=bool(result.success[row]),
+                    survives_rounding=bool(result.survives_rounding[row]),
+                    before=self._answer(before[row], label),
+                    after=self._answer(after[row], label),
+                    reached=Norms(linf=float(result.linf[row]), l2=float(result.l2[row])),
+                    reached_in_8_bits=Norms(linf=float(in_8_bits[0][row]), l2=float(in_8_bits[1][row])),
+                    queries=int(result.queries[row]),
+                    files=files[row],
+                )
+            )
+            self.success.append(bool(result.success[row]))
+
+    def record(self, labels: LabelSource) -> AttackRecord:
+        """All of it."""
+        attack, parameters = self.chosen.attack, self.chosen.parameters
+        budget = parameters.budget
+        return AttackRecord(
+            attack=attack.name,
+            access=attack.access,
+            minimises=attack.minimises,
+            parameters=parameters.model_dump(mode="json"),
+            budget=None if budget is None else ThreatModel(norm=budget[0], epsilon=budget[1]),
+            totals=self._totals(labels),
+            flags=[FlagRecord(name=flag.name, meaning=flag.meaning) for flag in self._raised()],
+            results=self.results,
+        )
+
+    def _answer(self, row: np.ndarray, label: int) -> Answer:
+        best = int(row.argmax())
+        return Answer(
+            label=self.manifest.classes[best],
+            class_index=best,
+            probability=float(row[best]),
+            probability_of_label=float(row[label]),
+        )
+
+    def _totals(self, labels: LabelSource) -> Totals:
+        outcomes = [result.outcome for result in self.results]
+        fooled = [result for result in self.results if result.outcome == "fooled"]
+        attacked = len(outcomes) - outcomes.count("wrong before")
+        targeted = any(result.target is not None for result in self.results)
+        true_labels = labels != "model" and not targeted and bool(self.results)
+        return Totals(
+            images=len(outcomes),
+            wrong_before=len(outcomes) - attacked,
+            fooled=len(fooled),
+            held=outcomes.count("held"),
+            success_rate=len(fooled) / attacked if attacked else None,
+            robust_accuracy=1 - sum(self.success) / len(self.success) if true_labels else None,
+            lost_by_rounding=self._lost(),
+            median_linf=_median([result.reached.linf for result in fooled]),
+            median_l2=_median([result.reached.l2 for result in fooled]),
+            median_queries=_median([result.queries for result in fooled]),
+            forwards=self._forwards,
+            backwards=self._backwards,
+            seconds=round(self._seconds, 3),
+        )
+
+    def _lost(self) -> int:
+        return sum(result.success and not result.survives_rounding for result in self.results)
+
+    def _raised(self) -> list[Flag]:
+        """The flags over all batches: those with a share in them are worked out again from the sums."""
+        zeros = flags.zero_gradient(self._zeros, self._gradients)
+        summed = {"zero_gradient", "lost_by_rounding"}
+        return [
+            *(zeros if self.chosen.attack.access == "gradient" else []),
+            *(flag for name, flag in self._flags.items() if name not in summed),
+            *flags.lost_by_rounding(self._lost(), sum(self.success)),
+        ]
+
+
+def between(gatherings: Sequence[Gathering]) -> list[Flag]:
+    """What only shows between attacks that had the same images, the same budget and the same aim."""
+    groups: dict[object, dict[str, Gathering]] = {}
+    for each in gatherings:
+        parameters = each.chosen.parameters
+        if parameters.budget is not None:
+            key = (parameters.budget, getattr(parameters, "target", None))
+            groups.setdefault(key, {})[each.chosen.attack.name] = each
+    raised: list[Flag] = []
+    for group in groups.values():
+        white = {name: each for name, each in group.items() if each.chosen.attack.access == "gradient"}
+        black = {name: each for name, each in group.items() if name not in white}
+        cw, pgd = group.get("cw-linf"), group.get("pgd")
+        alike = cw is not None and pgd is not None and _alike_but_for_the_loss(cw, pgd)
+        raised += flags.compare(white, black, cw if alike else None, pgd if alike else None)
+    return raised
+
+
+def _alike_but_for_the_loss(cw: Gathering, pgd: Gathering) -> bool:
+    ours, theirs = (each.chosen.parameters.model_dump() for each in (cw, pgd))
+    losses = ours.pop("loss", None), theirs.pop("loss", None)
+    return losses == ("cw", "ce") and ours == theirs
+
+
+def _outcome(before: np.ndarray, label: int, target: int | None, *, success: bool) -> Outcome:
+    predicted = int(before.argmax())
+    if (predicted != label) if target is None else (predicted == target != label):
+        return "wrong before"
+    return "fooled" if success else "held"
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None

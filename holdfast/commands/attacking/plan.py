@@ -1,0 +1,103 @@
+"""What is to be attacked, how, and with which images: all that can be wrong with it is found here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from holdfast import console
+from holdfast.bundle import Bundle, resolve
+from holdfast.commands.attacking.labels import LabelSource, label_all, label_by_name
+from holdfast.commands.attacking.parameters import Chosen, Words, choose
+from holdfast.errors import UsageError
+from holdfast.image_files import ImageFile, find_images
+from holdfast.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of ``holdfast attack``, as they were written."""
+
+    bundle: str
+    images: Sequence[Path]
+    attacks: Sequence[str]
+    options: Mapping[str, str]
+    settings: Sequence[str]
+    transfer_from: str | None
+    label: str | None
+    labels_from: Literal["folder", "file"] | None
+    store: Path
+    batch_size: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run.
+
+    Attributes:
+        bundle: The model under attack.
+        source: What to craft the images on, if another.
+        chosen: The attacks, in order.
+        files: The images.
+        labels: (n) the class of each; None: what the model says of it.
+        label_source: Where the labels are from.
+        batch_size: Images worked on at a time.
+        threads: CPU threads; 0 for all cores.
+    """
+
+    bundle: Bundle
+    source: Bundle | None
+    chosen: Sequence[Chosen]
+    files: Sequence[ImageFile]
+    labels: Sequence[int] | None
+    label_source: LabelSource
+    batch_size: int
+    threads: int
+
+
+def make_plan(request: Request) -> Plan:
+    """Understand a request; nothing is computed yet.
+
+    Raises:
+        UsageError: An attack, a parameter, a label or an image cannot be used.
+        BundleError: A bundle cannot be used.
+    """
+    if request.label is not None and request.labels_from is not None:
+        raise UsageError("--label and --labels-from say the same thing twice.", hint="Leave one out.")
+    bundle = resolve(request.bundle, request.store)
+    source = None if request.transfer_from is None else resolve(request.transfer_from, request.store)
+    if source is not None:
+        _check_transfer(source.manifest, bundle.manifest)
+    chosen = choose(Words(request.attacks, request.options, request.settings), bundle.manifest)
+    files = list(dict.fromkeys(find_images(request.images)))
+    labels, label_source = _labels(request, files, bundle.manifest)
+    for each in chosen:
+        for name in each.ignored:
+            console.stderr.print(
+                f"{each.attack.name} has no {name}; that is for the others.", markup=False, soft_wrap=True
+            )
+    return Plan(bundle, source, chosen, files, labels, label_source, request.batch_size, request.threads)
+
+
+def _labels(
+    request: Request, files: Sequence[ImageFile], manifest: Manifest
+) -> tuple[list[int] | None, LabelSource]:
+    if request.label is not None:
+        return [label_all(request.label, manifest)] * len(files), "option"
+    if request.labels_from is not None:
+        return label_by_name(files, request.labels_from, manifest), request.labels_from
+    return None, "model"
+
+
+def _check_transfer(source: Manifest, victim: Manifest) -> None:
+    if (source.input, source.classes) == (victim.input, victim.classes):
+        return
+    raise UsageError(
+        f"Images cannot be transferred from {source.name} to {victim.name}: they take images "
+        f"{source.input.shape} of {len(source.classes)} classes and {victim.input.shape} of "
+        f"{len(victim.classes)}, and both must be the same.",
+        hint="'holdfast models --json' shows what each model takes.",
+    )

@@ -1,0 +1,128 @@
+"""What the record makes of an attack's results: flags over several batches and between several attacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from holdfast.attacks import AttackResult
+from holdfast.attacks.flags import Flag
+from holdfast.bundle import Bundle
+from holdfast.commands.attacking.gathering import Gathering, between
+from holdfast.commands.attacking.parameters import Words, choose
+from holdfast.manifest import Calibration, Manifest
+
+
+@pytest.fixture
+def manifest(tiny_bundle: Path) -> Manifest:
+    return Bundle.open(tiny_bundle).manifest
+
+
+def gather(manifest: Manifest, attack: str, *settings: str) -> Gathering:
+    (chosen,) = choose(Words([attack], {}, settings), manifest)
+    return Gathering(chosen, manifest)
+
+
+def add(gathering: Gathering, fooled: list[bool], **changes: Any) -> Gathering:
+    """Add a batch of red images, of which some are called green in the end."""
+    n = len(fooled)
+    images = np.full((n, 3, 8, 8), 0.5, dtype=np.float32)
+    success = np.array(fooled)
+    red, green = (np.eye(3, dtype=np.float32)[[k] * n] for k in (0, 1))
+    values: dict[str, Any] = {
+        "images": images,
+        "success": success,
+        "survives_rounding": success,
+        "logits_before": red,
+        "logits": np.where(success[:, None], green, red),
+        "linf": np.full(n, 0.1),
+        "l2": np.full(n, 1.0),
+        "targets": None,
+        "queries": np.full(n, 3),
+        "forwards": 3 * n,
+        "backwards": 2 * n,
+        "gradients": 2 * n,
+        "zero_gradients": 0,
+        "seed": 0,
+        "seconds": 1.0,
+    }
+    result = AttackResult(**(values | changes))
+    gathering.add([f"{k}.png" for k in range(n)], np.zeros(n, dtype=int), images, result, [None] * n)
+    return gathering
+
+
+def names(flags: list[Any]) -> list[str]:
+    return [flag.name for flag in flags]
+
+
+def test_flags_with_a_share_are_worked_out_over_all_batches(manifest: Manifest) -> None:
+    pgd = gather(manifest, "pgd")
+    blind = [Flag("zero_gradient", "zero gradient on 50% of the images")]
+    add(pgd, [False] * 2, zero_gradients=2, flags=blind)
+    add(pgd, [True] * 6, survives_rounding=np.array([True] * 5 + [False]))
+    flags = pgd.record("option").flags
+    assert names(flags) == ["zero_gradient", "lost_by_rounding"]
+    assert "12% of the images" in flags[0].meaning  # 2 of 16
+    assert flags[1].meaning.startswith("1 of 6 successes")
+    add(pgd, [False] * 100)
+    assert names(pgd.record("option").flags) == ["lost_by_rounding"]  # 2 of 216 are noise
+
+
+def test_an_attack_without_gradients_has_none_that_could_vanish(manifest: Manifest) -> None:
+    noise = add(gather(manifest, "noise"), [False] * 4, zero_gradients=8)
+    assert noise.record("option").flags == []
+
+
+def test_other_flags_are_raised_once(manifest: Manifest) -> None:
+    pgd = gather(manifest, "pgd")
+    for _ in range(2):
+        add(pgd, [False], flags=[Flag("dynamic", "it takes a step")])
+    assert names(pgd.record("option").flags) == ["dynamic"]
+
+
+def test_totals_are_summed_over_batches(manifest: Manifest) -> None:
+    pgd = add(add(gather(manifest, "pgd"), [True, False]), [True])
+    totals = pgd.record("option").totals
+    assert (totals.images, totals.fooled, totals.held) == (3, 2, 1)
+    assert (totals.forwards, totals.backwards, totals.seconds) == (9, 6, 2.0)
+    assert totals.robust_accuracy == pytest.approx(1 / 3)
+    assert (totals.median_linf, totals.median_l2, totals.median_queries) == (0.1, 1.0, 3.0)
+
+
+def test_nothing_finished_is_no_accuracy(manifest: Manifest) -> None:
+    totals = gather(manifest, "pgd").record("option").totals
+    assert (totals.images, totals.success_rate, totals.robust_accuracy) == (0, None, None)
+    assert totals.median_l2 is None
+
+
+def test_probabilities_are_those_of_the_models_temperature(manifest: Manifest) -> None:
+    calibration = Calibration(temperature=0.5, error_before=0.1, error_after=0.1, images=1, test_images=1)
+    plain = add(gather(manifest, "pgd"), [False]).results[0]
+    sure = add(gather(manifest.model_copy(update={"calibration": calibration}), "pgd"), [False]).results[0]
+    assert plain.before.probability == pytest.approx(np.e / (np.e + 2))
+    assert sure.before.probability == pytest.approx(np.e**2 / (np.e**2 + 2))
+
+
+def test_a_black_box_that_fools_more_than_gradients_do_is_flagged(manifest: Manifest) -> None:
+    pgd = add(gather(manifest, "pgd"), [True] * 2 + [False] * 8)
+    noise = add(gather(manifest, "noise"), [True] * 8 + [False] * 2)
+    assert names(between([pgd, noise])) == ["black_box_beats_white_box"]
+    assert between([noise, add(gather(manifest, "pgd"), [True] * 9 + [False])]) == []
+
+
+def test_attacks_with_other_budgets_or_aims_are_not_compared(manifest: Manifest) -> None:
+    pgd = add(gather(manifest, "pgd"), [False] * 10)
+    assert between([pgd, add(gather(manifest, "noise", "epsilon=0.5"), [True] * 10)]) == []
+    assert between([pgd, add(gather(manifest, "ddn"), [True] * 10)]) == []
+    aimed = add(gather(manifest, "pgd", "target=blue"), [False] * 10)
+    assert between([aimed, add(gather(manifest, "noise"), [True] * 10)]) == []
+
+
+def test_cw_far_under_pgd_is_flagged_where_both_had_the_same_settings(manifest: Manifest) -> None:
+    pgd = add(gather(manifest, "pgd"), [False] * 10)
+    assert names(between([pgd, add(gather(manifest, "cw-linf"), [True] * 10)])) == ["cw_below_pgd"]
+    assert between([pgd, add(gather(manifest, "cw-linf", "steps=100"), [True] * 10)]) == []
+    assert between([pgd, add(gather(manifest, "cw-linf", "loss=dlr"), [True] * 10)]) == []
