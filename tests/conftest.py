@@ -35,6 +35,17 @@ def tiny_bundle(tiny_store: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def defended_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with ``judged/1``, which offers IMT, and ``centred/1``, of class centres. Do not change it."""
+    from support.defended import centred_network, judged_network, make_defended_bundle
+
+    store = tmp_path_factory.mktemp("defended_store")
+    make_defended_bundle(store, judged_network(), "judged")
+    make_defended_bundle(store, centred_network(), "centred")
+    return store
+
+
+@pytest.fixture(scope="session")
 def digits_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model store with ``digits/1``, a small network trained on scanned digits. Do not change it."""
     from support.digits import make_digits_bundle, train_digits
