@@ -24,8 +24,9 @@ class TransformedOnnxOracle(OnnxOracle):
     """Attack a bundle behind IMT or IMT+, through the transformation by BPDA (Athalye et al. 2018).
 
     The forward pass is the graph that is served. The gradient is taken at the transformed image, and counts
-    as that of the image itself. :attr:`AdaptiveLoss.MANIFOLD` makes the image look natural before it is transformed; ``ce+manifold`` is the joint attack. (End to end, through the transformation's
-    own gradient, is :class:`holdfast.attacks.torch_defended.TransformedOracle`.)
+    as that of the image itself. :attr:`AdaptiveLoss.MANIFOLD` makes the image look natural before it is
+    transformed; ``ce+manifold`` is the joint attack. (End to end, through the transformation's own gradient,
+    is :class:`holdfast.attacks.torch_defended.TransformedOracle`.)
 
     Args:
         bundle: The opened bundle, which offers the defence.
