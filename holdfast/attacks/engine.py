@@ -18,10 +18,11 @@ from holdfast.attacks.arrays import copy, like, put, take, to_numpy
 from holdfast.attacks.ball import ball, l2_norm, linf_norm
 from holdfast.attacks.catalogue import attack_of
 from holdfast.attacks.definition import Attack
+from holdfast.attacks.eot import EOTOracle
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.oracle import Array, Oracle
 from holdfast.attacks.parameters import AttackParameters
-from holdfast.attacks.problem import Problem, Progress, Tally, silent
+from holdfast.attacks.problem import Problem, Progress, Tally, silent, stage
 from holdfast.attacks.result import AttackResult
 from holdfast.attacks.targets import TargetableParameters, choose
 
@@ -40,6 +41,7 @@ def attack(
     targets: Array | None = None,
     noise: ImageNoise | None = None,
     source: Oracle | None = None,
+    eot: int = 1,
     batch_size: int = 128,
     progress: Progress = silent,
 ) -> AttackResult:
@@ -57,6 +59,9 @@ def attack(
         noise: A stream for each image, in place of those of ``parameters.seed``.
         source: Craft the images on this model instead, by all that the attack asks of it: a transfer attack.
             ``oracle`` then only judges them.
+        eot: For a model that answers at random: craft on the mean of so many answers (expectation over
+            transformation, Athalye et al. 2018), each counted. The outcome is judged on single answers, as
+            the model is served.
         batch_size: The most images that are worked on at a time; it bounds the memory.
         progress: Called with the steps done and in all, between steps; what it raises ends the attack.
 
@@ -67,13 +72,15 @@ def attack(
     started = time.perf_counter()
     _check(images, labels, targets, oracle, batch_size)
     kind = attack_of(parameters)
+    if eot != 1:
+        source = EOTOracle(oracle if source is None else source, eot)
     streams = noise or ImageNoise.of(parameters.seed, to_numpy(images))
     parts = [
         _attack_part(oracle, source, images, labels, targets, streams, parameters, kind, rows, report)
         for rows, report in _batches(len(streams), batch_size, progress)
     ]
     found = _join(images, parts)
-    return _with_flags(oracle, images, found, time.perf_counter() - started, kind)
+    return _with_flags(oracle, images, found, time.perf_counter() - started, kind, eot)
 
 
 def _check(images: Array, labels: Array, targets: Array | None, oracle: Oracle, batch_size: int) -> None:
@@ -99,12 +106,9 @@ def _check(images: Array, labels: Array, targets: Array | None, oracle: Oracle, 
 def _batches(images: int, size: int, progress: Progress) -> list[tuple[np.ndarray, Progress]]:
     """The rows of each batch, with a progress that counts over all batches."""
     starts = range(0, images, size)
-
-    def report(index: int) -> Progress:
-        return lambda done, total: progress(index * total + done, len(starts) * total)
-
     return [
-        (np.arange(start, min(start + size, images)), report(index)) for index, start in enumerate(starts)
+        (np.arange(start, min(start + size, images)), stage(progress, index, len(starts)))
+        for index, start in enumerate(starts)
     ]
 
 
@@ -225,7 +229,7 @@ def _join(images: Array, parts: list[AttackResult]) -> AttackResult:
 
 
 def _with_flags(
-    oracle: Oracle, images: Array, found: AttackResult, seconds: float, kind: Attack
+    oracle: Oracle, images: Array, found: AttackResult, seconds: float, kind: Attack, eot: int
 ) -> AttackResult:
     again = oracle.logits(images[:_TWICE, ...])
     few = found.logits_before[:_TWICE, ...]
@@ -236,7 +240,7 @@ def _with_flags(
     zeros = flags.zero_gradient(found.zero_gradients, found.gradients)
     raised = [
         *(zeros if kind.access == "gradient" else []),
-        *flags.randomised(difference / scale),
+        *flags.randomised(difference / scale, eot),
         *flags.dynamic(oracle),
         *flags.lost_by_rounding(lost, successes),
     ]

@@ -8,7 +8,7 @@ and judges the outcome on single answers of the model, as it is served.
 from __future__ import annotations
 
 from holdfast.attacks.loss import AnyLoss
-from holdfast.attacks.oracle import Array, GradientAnswer, Oracle
+from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes
 
 
 class EOTOracle:
@@ -68,8 +68,3 @@ class EOTOracle:
                 gradient + answer.gradient,
             )
         return GradientAnswer(logits / self._samples, losses / self._samples, gradient / self._samples)
-
-
-def passes(oracle: Oracle) -> int:
-    """The passes of a model that one answer of an oracle costs: 1 unless it says otherwise."""
-    return int(getattr(oracle, "passes", 1))

@@ -52,15 +52,23 @@ def zero_gradient(zeros: int, total: int) -> list[Flag]:
     ]
 
 
-def randomised(largest: float) -> list[Flag]:
-    """For a model that answered the same images twice with logits that differ by ``largest``."""
+def randomised(largest: float, samples: int = 1) -> list[Flag]:
+    """For a model that answered the same images twice with logits that differ by ``largest``.
+
+    Args:
+        largest: Relative to the largest logit, where that is above 1.
+        samples: Answers whose mean was attacked.
+    """
     if not largest > 1e-3:
         return []
+    advice = "attack it over many samples (eot) before believing that it held"
+    if samples > 1:
+        advice = f"the attack took the mean of {samples} answers; see whether more of them break it further"
     return [
         Flag(
             "randomised",
             f"the model answers at random: the same images gave logits that differ by {largest:.2g}, so "
-            "attack it over many samples (eot) before believing that it held",
+            + advice,
         )
     ]
 

@@ -30,7 +30,7 @@ class Oracle(Protocol):
     """A model under attack. Images are float32 NCHW in [0, 1]; labels and targets are integer vectors.
 
     An oracle of a model that takes gradients while it answers (a test-time defence) says so by an attribute
-    ``dynamic = True``.
+    ``dynamic = True``; one whose answer costs several passes of the model, by ``passes``.
     """
 
     @property
@@ -60,6 +60,11 @@ class Oracle(Protocol):
         Raises:
             UnsupportedLossError: The model has no such loss.
         """
+
+
+def passes(oracle: Oracle) -> int:
+    """The passes of the model that one answer of an oracle costs: 1 unless it says otherwise."""
+    return int(getattr(oracle, "passes", 1))
 
 
 class UnsupportedLossError(ValueError):

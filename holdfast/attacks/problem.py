@@ -17,7 +17,7 @@ from holdfast.attacks.arrays import take, to_numpy
 from holdfast.attacks.loss import AdaptiveLoss, AnyLoss
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.objective import Objective
-from holdfast.attacks.oracle import Array, GradientAnswer, Oracle
+from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes
 
 #: Called with the steps done and the steps in all. What it raises ends the attack between two steps.
 Progress = Callable[[int, int], None]
@@ -187,9 +187,10 @@ class Problem:
         return self.oracle.gradient(images, labels, loss, targets)
 
     def _count(self, rows: np.ndarray, *, backwards: bool = False) -> None:
-        np.add.at(self.tally.queries, self.places[rows], 1)
-        self.tally.forwards += len(rows)
-        self.tally.backwards += len(rows) if backwards else 0
+        each = passes(self.oracle)
+        np.add.at(self.tally.queries, self.places[rows], each)
+        self.tally.forwards += len(rows) * each
+        self.tally.backwards += len(rows) * each if backwards else 0
 
     def _look_for_zeros(self, answer: GradientAnswer, rows: np.ndarray) -> None:
         xp = array_namespace(answer.gradient)

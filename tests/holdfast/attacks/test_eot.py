@@ -1,0 +1,134 @@
+"""Expectation over transformation: what the mean is of, what it costs, and what it is good for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from support.linear import Linear
+
+from holdfast.attacks import GradientAnswer, Loss, PGDParameters, attack
+from holdfast.attacks.eot import EOTOracle
+from holdfast.attacks.oracle import passes
+from holdfast.attacks.parameters import CHECKS
+
+SHAPE, CLASSES = (3, 8, 8), 5
+
+
+class Random:
+    """A linear model whose weights get noise anew for every call, much larger than themselves."""
+
+    classes = CLASSES
+
+    def __init__(self, scale: float = 4.0, seed: int = 0) -> None:
+        self.still = Linear.random(SHAPE, CLASSES)
+        self.draw = np.random.default_rng(seed)
+        self.scale = scale
+        self.forwards = self.backwards = 0
+
+    def model(self) -> Linear:
+        noise = self.draw.normal(size=self.still.weight.shape) * self.scale
+        # Orthogonal to grey: the clean images' logits hardly move, their gradients do.
+        noise -= noise.mean(1, keepdims=True)
+        return Linear(self.still.weight + noise, self.still.bias)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        self.forwards += len(images)
+        return self.model().logits(images)
+
+    def gradient(self, images: np.ndarray, *arguments: Any) -> GradientAnswer:
+        self.forwards += len(images)
+        self.backwards += len(images)
+        return self.model().gradient(images, *arguments)
+
+
+def batch(n: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    images = (0.5 + 0.02 * np.random.default_rng(1).normal(size=(n, *SHAPE))).astype(np.float32)
+    return images, Linear.random(SHAPE, CLASSES).logits(images).argmax(1)
+
+
+def test_logits_losses_and_gradients_are_means_over_so_many_answers() -> None:
+    images, labels = batch(3)
+    singles = Random()
+    expected = [singles.gradient(images, labels, Loss.MARGIN) for _ in range(5)]
+    mean = EOTOracle(Random(), 5).gradient(images, labels, Loss.MARGIN)
+    for name in ("logits", "loss", "gradient"):
+        np.testing.assert_allclose(
+            getattr(mean, name),
+            np.mean([getattr(answer, name) for answer in expected], 0),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+    logits = Random()
+    np.testing.assert_allclose(
+        EOTOracle(Random(), 5).logits(images),
+        np.mean([logits.logits(images) for _ in range(5)], 0),
+        rtol=1e-4,
+    )
+
+
+def test_the_mean_of_a_model_that_does_not_draw_is_the_model() -> None:
+    images, labels = batch(3)
+    model = Linear.random(SHAPE, CLASSES)
+    np.testing.assert_allclose(EOTOracle(model, 7).logits(images), model.logits(images), rtol=1e-5)
+    parameters = PGDParameters(epsilon=0.02, steps=4, stop_at_success=False)
+    plain = attack(model, images, labels, parameters)
+    averaged = attack(model, images, labels, parameters, eot=3)
+    np.testing.assert_allclose(averaged.images, plain.images, atol=1e-6)
+
+
+def test_every_pass_of_every_sample_is_counted() -> None:
+    images, labels = batch()
+    model = Random()
+    parameters = PGDParameters(epsilon=1e-4, steps=4, restarts=2)
+    result = attack(model, images, labels, parameters, eot=6)
+    again = 8  # the engine's question whether the model answers the same is no part of the attack
+    assert (result.forwards, result.backwards) == (model.forwards - again, model.backwards)
+    assert result.queries.sum() == result.forwards
+    cost = parameters.cost(CLASSES)
+    assert result.queries.max() <= 6 * (cost.forwards + 1) + CHECKS.forwards
+    assert result.backwards <= 6 * cost.backwards * len(images)
+
+
+def test_means_of_means_cost_their_product() -> None:
+    assert passes(EOTOracle(EOTOracle(Random(), 3), 4)) == 12
+    assert passes(Random()) == 1
+
+
+def test_a_gradient_hidden_in_noise_is_found_by_averaging() -> None:
+    images, labels = batch(100)
+    parameters = PGDParameters(epsilon=0.006, steps=4, stop_at_success=False)
+    # Judged on the model without its noise, so that luck is no success.
+    still = Linear.random(SHAPE, CLASSES)
+
+    def share(eot: int) -> float:
+        crafted = attack(Random(), images, labels, parameters, eot=eot).images
+        return float((still.logits(crafted).argmax(1) != labels).mean())
+
+    assert share(32) > share(1) + 0.4
+
+
+def test_the_flag_of_a_random_model_says_what_was_averaged() -> None:
+    images, labels = batch(10)
+    for eot, words in ((1, "over many samples"), (8, "mean of 8 answers")):
+        (flag,) = [
+            flag
+            for flag in attack(Random(), images, labels, PGDParameters(steps=1), eot=eot).flags
+            if flag.name == "randomised"
+        ]
+        assert words in flag.meaning
+
+
+def test_a_model_that_takes_gradients_at_inference_still_says_so() -> None:
+    class Dynamic(Random):
+        dynamic = True
+
+    assert EOTOracle(Dynamic(), 2).dynamic
+    assert not EOTOracle(Random(), 2).dynamic
+
+
+@pytest.mark.parametrize("samples", [0, -1])
+def test_no_samples_are_refused(samples: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        attack(Random(), *batch(2), PGDParameters(), eot=samples)
