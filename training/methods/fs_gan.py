@@ -162,8 +162,8 @@ class FSGAN(Method[Parameters]):
         """
         epsilon = self.parameters.epsilon
         seen = torch.cat([delta / epsilon, 2 * moved - 1, gradient], dim=1)
-        made = self.generator.network(seen.repeat(len(latents), 1, 1, 1), latents.flatten(0, 1))
-        return epsilon * torch.tanh(made).unflatten(0, latents.shape[:2])
+        made: Tensor = self.generator.network(seen.repeat(len(latents), 1, 1, 1), latents.flatten(0, 1))
+        return epsilon * torch.tanh(made).view(*latents.shape[:2], *made.shape[1:])
 
     def apply(self, images: Tensor, moved: Tensor, delta: Tensor) -> Tensor:
         """x': the generator's output on the clean image or on the last x', within the ball and [0, 1]."""

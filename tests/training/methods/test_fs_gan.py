@@ -241,7 +241,7 @@ def play_for(method: FSGAN, network: Network, turns: int) -> tuple[list[float], 
 
 def test_the_generator_learns_to_scatter_further(network: Network) -> None:
     network.eval()
-    distances, _ = play_for(make_method(network, generator_learning_rate=0.5), network, 60)
+    distances, _ = play_for(make_method(network, generator_learning_rate=0.5), network, 40)
     assert sum(distances[-5:]) > 1.5 * sum(distances[:5])
 
 
@@ -250,7 +250,7 @@ def test_the_mode_seeking_loss_keeps_its_answers_apart(network: Network) -> None
     ends = {}
     for weight in (0.0, 5.0):
         method = make_method(network, diversity=weight, generator_learning_rate=0.5)
-        _, diversities = play_for(method, network, 60)
+        _, diversities = play_for(method, network, 40)
         ends[weight] = sum(diversities[-5:]), sum(diversities[:5])
     assert ends[5.0][0] > 1.5 * ends[5.0][1]
     assert ends[5.0][0] > 2 * ends[0.0][0]
@@ -277,8 +277,8 @@ def test_a_run_interrupted_and_resumed_ends_with_the_same_networks(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_on_digits_it_holds_25_points_better_under_pgd_than_standard_training(tmp_path: Path) -> None:
+def test_on_digits_it_holds_30_points_better_under_pgd_than_standard_training(tmp_path: Path) -> None:
     standard = accuracy(train(tmp_path / "standard", "fs-digits", ["epochs=10", "method={name: standard}"]))
     scattered = accuracy(train(tmp_path / "scattered", "fs-gan-digits", ["epochs=10"]))
-    assert scattered.attacked > standard.attacked + 0.25
+    assert scattered.attacked > standard.attacked + 0.3
     assert scattered.clean > 0.95
