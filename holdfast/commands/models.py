@@ -117,10 +117,10 @@ def _list(found: list[_Entry], store: Path, *, verified: bool, json: bool) -> No
 def _show(bundle: Bundle, *, verified: bool, json: bool) -> None:
     import sys
 
-    from holdfast.console import print_json, stderr, stdout
+    from holdfast.console import stderr, stdout
 
     if json:
-        print_json(bundle.manifest.model_dump(mode="json"))
+        sys.stdout.write(bundle.manifest.to_json())
         return
     card = bundle.path(CARD).read_text(encoding="utf-8")
     if stdout.is_terminal:
