@@ -89,6 +89,12 @@ def attack(
             metavar="[ATTACK.]NAME=VALUE",
         ),
     ] = None,
+    defence: Annotated[
+        str,
+        _option(
+            "A defence at inference that the model offers, such as imt+; attacked through it.", panel=_ATTACK
+        ),
+    ] = "none",
     transfer_from: Annotated[
         str | None,
         _option("Craft the images on this model; BUNDLE only judges them.", panel=_ATTACK, metavar="BUNDLE"),
@@ -155,6 +161,7 @@ def attack(
     plan = make_plan(
         Request(
             bundle=bundle,
+            defence=defence,
             images=images,
             attacks=attacks or ["pgd"],
             options={name: value for name, value in options.items() if value is not None},

@@ -13,7 +13,7 @@ from holdfast.commands.attacking.labels import LabelSource, label_all, label_by_
 from holdfast.commands.attacking.parameters import Chosen, Words, choose
 from holdfast.errors import UsageError
 from holdfast.image_files import ImageFile, find_images
-from holdfast.manifest import Manifest
+from holdfast.manifest import Defence, Manifest
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Request:
     """The arguments of ``holdfast attack``, as they were written."""
 
     bundle: str
+    defence: str
     images: Sequence[Path]
     attacks: Sequence[str]
     options: Mapping[str, str]
@@ -39,6 +40,7 @@ class Plan:
 
     Attributes:
         bundle: The model under attack.
+        defence: At inference; what the model offers.
         source: What to craft the images on, if another.
         chosen: The attacks, in order.
         files: The images.
@@ -49,6 +51,7 @@ class Plan:
     """
 
     bundle: Bundle
+    defence: Defence
     source: Bundle | None
     chosen: Sequence[Chosen]
     files: Sequence[ImageFile]
@@ -68,6 +71,7 @@ def make_plan(request: Request) -> Plan:
     if request.label is not None and request.labels_from is not None:
         raise UsageError("--label and --labels-from say the same thing twice.", hint="Leave one out.")
     bundle = resolve(request.bundle, request.store)
+    defence = _defence(request.defence, bundle.manifest)
     source = None if request.transfer_from is None else resolve(request.transfer_from, request.store)
     if source is not None:
         _check_transfer(source.manifest, bundle.manifest)
@@ -79,7 +83,19 @@ def make_plan(request: Request) -> Plan:
             console.stderr.print(
                 f"{each.attack.name} has no {name}; that is for the others.", markup=False, soft_wrap=True
             )
-    return Plan(bundle, source, chosen, files, labels, label_source, request.batch_size, request.threads)
+    return Plan(
+        bundle, defence, source, chosen, files, labels, label_source, request.batch_size, request.threads
+    )
+
+
+def _defence(text: str, manifest: Manifest) -> Defence:
+    for offered in manifest.defences:
+        if offered == text:
+            return offered
+    raise UsageError(
+        f"--defence: {manifest.name} does not offer {text!r}.",
+        hint=f"It offers: {', '.join(manifest.defences)}.",
+    )
 
 
 def _labels(

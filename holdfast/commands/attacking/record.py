@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.attacks.definition import Access
 from holdfast.commands.attacking.labels import LabelSource
-from holdfast.manifest import ThreatModel
+from holdfast.manifest import Defence, ThreatModel
 
 Outcome = Literal["fooled", "held", "wrong before"]
 
@@ -26,6 +26,7 @@ class ModelRecord(Part):
     name: str
     version: str
     digest: Annotated[str, Field(description="SHA-256 of the manifest, which lists every file's.")]
+    defence: Annotated[Defence, Field(description="At inference, and attacked through.")]
 
 
 class Answer(Part):

@@ -13,6 +13,7 @@ import numpy as np
 
 from holdfast import console
 from holdfast.attacks import attack as run_attack
+from holdfast.attacks.onnx_defended import open_oracle
 from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.attacks.oracle import UnsupportedLossError
 from holdfast.bundle import Bundle
@@ -24,6 +25,7 @@ from holdfast.commands.attacking.plan import Plan
 from holdfast.commands.attacking.record import FlagRecord, ImageFailure, ModelRecord, Record
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.image_files import ImageFile, read_image
+from holdfast.manifest import Defence
 from holdfast.version import __version__
 
 
@@ -37,8 +39,7 @@ def carry_out(plan: Plan, output: OutputFolder | None) -> Record:
         HoldfastError: A bundle or the output cannot be used.
     """
     started = time.perf_counter()
-    oracle = OnnxOracle(plan.bundle, threads=plan.threads)
-    source = None if plan.source is None else OnnxOracle(plan.source, threads=plan.threads)
+    oracle, source = _open(plan)
     gatherings = [Gathering(chosen, plan.bundle.manifest) for chosen in plan.chosen]
     failures: list[ImageFailure] = []
     complete = True
@@ -62,8 +63,8 @@ def carry_out(plan: Plan, output: OutputFolder | None) -> Record:
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "onnxruntime")},
         },
-        model=_model(plan.bundle),
-        source=None if plan.source is None else _model(plan.source),
+        model=_model(plan.bundle, plan.defence),
+        source=None if plan.source is None else _model(plan.source, "none"),
         labels=plan.label_source,
         images=len(plan.files),
         complete=complete,
@@ -89,8 +90,7 @@ def estimate_costs(plan: Plan) -> list[CostEstimate]:
     """
     shape = (min(plan.batch_size, len(plan.files)), *plan.bundle.manifest.input.shape)
     noise = np.random.default_rng(0).random(shape, dtype=np.float32)
-    oracle = OnnxOracle(plan.bundle, threads=plan.threads)
-    source = None if plan.source is None else OnnxOracle(plan.source, threads=plan.threads)
+    oracle, source = _open(plan)
     return estimate(oracle, noise, len(plan.files), plan.chosen, source)
 
 
@@ -187,5 +187,13 @@ def _extent(gathering: Gathering) -> float | None:
     return budget[1] if budget is not None and budget[0] == "linf" else None
 
 
-def _model(bundle: Bundle) -> ModelRecord:
-    return ModelRecord(name=bundle.name, version=bundle.version, digest=bundle.manifest.digest)
+def _open(plan: Plan) -> tuple[OnnxOracle, OnnxOracle | None]:
+    """The model under attack behind its defence, and what the images are crafted on, if another."""
+    oracle = open_oracle(plan.bundle, plan.defence, threads=plan.threads)
+    return oracle, None if plan.source is None else open_oracle(plan.source, threads=plan.threads)
+
+
+def _model(bundle: Bundle, defence: Defence) -> ModelRecord:
+    return ModelRecord(
+        name=bundle.name, version=bundle.version, digest=bundle.manifest.digest, defence=defence
+    )

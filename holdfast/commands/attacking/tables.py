@@ -131,7 +131,9 @@ def _heading(record: Record, attack: AttackRecord) -> str:
     steps = attack.parameters.get("steps")
     of = "" if steps is None else f", {steps} steps"
     seed = f", seed {attack.parameters.get('seed', 0)}"
-    return f"{attack.attack} on {record.model.name}/{record.model.version}: {within}{of}{seed}{crafted}"
+    behind = "" if record.model.defence == "none" else f" behind {record.model.defence}"
+    model = f"{record.model.name}/{record.model.version}{behind}"
+    return f"{attack.attack} on {model}: {within}{of}{seed}{crafted}"
 
 
 def _results(attack: AttackRecord, *, with_labels: bool) -> Table:

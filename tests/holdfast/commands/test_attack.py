@@ -91,6 +91,7 @@ def test_the_record_is_what_the_model_says_of_the_exact_images(real: tuple[Outco
         "name": "pgd-at-cifar10",
         "version": bundle.version,
         "digest": bundle.manifest.digest,
+        "defence": "none",
     }
     assert (record["complete"], record["labels"], record["images"]) == (True, "file", 4)
     assert {"python", "numpy", "onnxruntime"} <= set(record["libraries"])
