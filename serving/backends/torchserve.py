@@ -64,6 +64,7 @@ class _Answer:
 
     logits: NDArray[np.float32]
     manifold: NDArray[np.float32] | None
+    moved: NDArray[np.float32] | None
     inference: float
     batch_size: int
 
@@ -173,11 +174,10 @@ class TorchServeBackend:
         """See :meth:`serving.backends.base.Backend.predict`."""
         called = time.monotonic()
         bundle = self._catalogue.find(name, version)
-        if defence != "none":
+        if defence not in bundle.manifest.defences:
             raise UnsupportedDefenceError(
-                f"Model '{bundle.name}' version {bundle.version} does not offer the defence '{defence}' "
-                "through TorchServe.",
-                hint="It offers: none.",
+                f"Model '{bundle.name}' version {bundle.version} does not offer the defence '{defence}'.",
+                hint=f"It offers: {', '.join(bundle.manifest.defences)}.",
             )
         if deadline is not None and called >= deadline:
             raise DeadlineExceededError("The time for the request ran out before TorchServe was asked.")
@@ -186,18 +186,18 @@ class TorchServeBackend:
             raise OverloadedError(
                 f"TorchServe is busy with {len(self._calls)} requests.", retry_after=_RETRY_AFTER
             )
-        calls = [self._call(bundle, part) for part in parts]
+        calls = [self._call(bundle, part, defence) for part in parts]
         answers = await _all_before(deadline, calls)
-        manifolds = [answer.manifold for answer in answers if answer.manifold is not None]
         inference = sum(answer.inference for answer in answers)
         return Prediction(
             np.concatenate([answer.logits for answer in answers]),
-            np.concatenate(manifolds) if len(manifolds) == len(answers) else None,
+            _joined([answer.manifold for answer in answers]),
             Timings(
                 queue=max(0.0, time.monotonic() - called - inference),
                 inference=inference,
                 batch_size=max(answer.batch_size for answer in answers),
             ),
+            _joined([answer.moved for answer in answers]),
         )
 
     def _split(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -205,16 +205,18 @@ class TorchServeBackend:
         size = max(1, _MAX_BODY // images[0].nbytes)
         return [images[start : start + size] for start in range(0, len(images), size)]
 
-    def _call(self, bundle: Bundle, images: NDArray[np.float32]) -> asyncio.Task[_Answer]:
+    def _call(self, bundle: Bundle, images: NDArray[np.float32], defence: Defence) -> asyncio.Task[_Answer]:
         """Ask TorchServe in a task of its own, which keeps its slot until TorchServe is done with it."""
-        task = asyncio.create_task(self._ask(bundle, images, self._timeout))
+        task = asyncio.create_task(self._ask(bundle, images, self._timeout, defence))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         # A caller that has gone will not ask what became of it.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 
-    async def _ask(self, bundle: Bundle, images: NDArray[np.float32], timeout: float) -> _Answer:
+    async def _ask(
+        self, bundle: Bundle, images: NDArray[np.float32], timeout: float, defence: Defence = "none"
+    ) -> _Answer:
         """One request to TorchServe, and what it means for the model's health.
 
         Raises:
@@ -222,7 +224,7 @@ class TorchServeBackend:
         """
         try:
             async with asyncio.timeout(timeout):
-                response = await self._post(bundle, images)
+                response = await self._post(bundle, images, defence)
             answer = _read(response, bundle, len(images))
         except TimeoutError:
             self._seen.pop(_key(bundle), None)
@@ -238,11 +240,11 @@ class TorchServeBackend:
         self._seen[_key(bundle)] = time.monotonic()
         return answer
 
-    async def _post(self, bundle: Bundle, images: NDArray[np.float32]) -> httpx.Response:
+    async def _post(self, bundle: Bundle, images: NDArray[np.float32], defence: Defence) -> httpx.Response:
         client = self._client
         if client is None:
             raise UnavailableError("The connection to TorchServe is closed.")
-        headers = {"Content-Type": npy.MEDIA_TYPE}
+        headers = {"Content-Type": npy.MEDIA_TYPE, "X-Holdfast-Defence": defence}
         if request_id := self._request_id():
             headers["X-Request-Id"] = request_id
         path, body = f"/predictions/{bundle.name}/{bundle.version}", npy.encode(images)
@@ -311,6 +313,12 @@ async def _all_before(deadline: float | None, calls: Sequence[asyncio.Task[_Answ
         raise DeadlineExceededError("TorchServe did not answer in time.") from None
 
 
+def _joined(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+    """The parts in one array, where every answer had one."""
+    whole = [part for part in parts if part is not None]
+    return np.concatenate(whole) if len(whole) == len(parts) else None
+
+
 def _key(bundle: Bundle) -> tuple[str, str]:
     return bundle.name, bundle.version
 
@@ -326,9 +334,13 @@ def _read(response: httpx.Response, bundle: Bundle, images: int) -> _Answer:
     try:
         content: dict[str, Any] = json.loads(response.content)
         logits = np.asarray(content["logits"], dtype=np.float32)
-        manifold = np.asarray(content["manifold"], dtype=np.float32) if "manifold" in content else None
+        manifold, moved = (
+            np.asarray(content[name], dtype=np.float32) if name in content else None
+            for name in ("manifold", "moved")
+        )
         weights = content["weights"]
-        answer = _Answer(logits, manifold, float(content["inference_seconds"]), int(content["batch_size"]))
+        seconds, batch_size = float(content["inference_seconds"]), int(content["batch_size"])
+        answer = _Answer(logits, manifold, moved, seconds, batch_size)
     except (ValueError, TypeError, KeyError):
         raise UnavailableError(
             "TorchServe's answer is not one of Holdfast's handler.",

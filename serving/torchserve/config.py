@@ -84,6 +84,7 @@ def properties(settings: LaunchSettings, directory: Path, models: Sequence[str])
         "max_response_size": str(settings.max_request_bytes),
         "decode_input_request": "false",  # the handler reads bytes
         "metrics_mode": "prometheus",
+        "model_metrics_auto_detect": "true",  # the handler's own counters, without naming each here
         "disable_system_metrics": "true",  # a process every minute, for what the host knows already
     }
     return "".join(f"{key}={_escape(value)}\n" for key, value in values.items())

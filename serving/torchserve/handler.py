@@ -2,13 +2,17 @@
 
 ``holdfast archive`` packs this file into the .mar; it needs PyTorch and the ``holdfast`` package only.
 
-A request's body is one image (PNG, JPEG or WebP), answered with its class, or a batch of images as ``.npy``,
-answered with their logits. Requests that TorchServe batched run together; one that cannot be used is
-answered by itself, with its own status and an RFC 9457 problem, and the others never notice.
+A request's body is one image (PNG, JPEG or WebP), answered with its class; the same as base64 in JSON; or a
+batch of images as ``.npy``, answered with their logits. The header ``X-Holdfast-Defence``, or the member
+``defence`` of the JSON, names a defence that the model offers. Requests that TorchServe batched run together,
+those of one defence at a time; one that cannot be used is answered by itself, with its own status and an
+RFC 9457 problem, and the others never notice.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import logging
 import time
@@ -25,6 +29,9 @@ from holdfast import images, npy
 from holdfast.archive import check_directory
 from holdfast.bundle import MANIFEST, TORCHSCRIPT, read_manifest
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.manifest import Defence, Manifest
+from holdfast.manifold import classify_transformed
+from holdfast.probabilities import probabilities
 
 if TYPE_CHECKING:
     from ts.context import Context
@@ -35,6 +42,9 @@ logger = logging.getLogger(__name__)
 MAX_IMAGES = 1024
 #: Images that run through the network at once: what bounds the memory that a request can take.
 MAX_BATCH = 128
+
+#: Names the defence, for bodies that are not JSON.
+DEFENCE_HEADER = "x-holdfast-defence"
 
 #: The status of each thing that can be wrong with a request, the first that fits; the gateway's are the same.
 STATUSES: tuple[tuple[type[HoldfastError], HTTPStatus], ...] = (
@@ -76,7 +86,8 @@ class HoldfastHandler:
             network = torch.jit.load(directory / TORCHSCRIPT, map_location=self.device)  # type: ignore[no-untyped-call]
         self.network = network.eval()
         for size in (1, 2, 2):  # TorchScript optimises on its first runs, for one image and for several
-            self.predict(np.zeros((size, *self.manifest.input.shape), dtype=np.float32))
+            for defence in self.manifest.defences:
+                self.predict(np.zeros((size, *self.manifest.input.shape), dtype=np.float32), defence)
         logger.info("Loaded %s version %s on %s", self.record.name, self.record.version, self.device)
 
     def handle(self, requests: list[dict[str, Any]], context: Context) -> list[str]:
@@ -91,74 +102,125 @@ class HoldfastHandler:
         """
         problems: dict[int, HoldfastError] = {}
         batches: dict[int, NDArray[np.float32]] = {}
+        groups: dict[Defence, list[int]] = {}
+        arrays: set[int] = set()
         for index, request in enumerate(requests):
             try:
-                batches[index] = self.read(request, explain=is_explanation(context, index))
+                body, asked = read_body(request, header_of(context, index, DEFENCE_HEADER))
+                batches[index] = self.read(body, explain=is_explanation(context, index))
+                groups.setdefault(self.choose(asked), []).append(index)
+                if body.startswith(npy.MAGIC):
+                    arrays.add(index)
             except HoldfastError as error:
                 problems[index] = error
-        answers = self.answer(requests, batches, context) if batches else {}
-        problems |= {index: BROKEN for index in batches if index not in answers}
+        answers: dict[int, str] = {}
+        for defence, group in groups.items():
+            answers |= self.answer({index: batches[index] for index in group}, arrays, defence, context)
+        problems |= {index: BROKEN for group in groups.values() for index in group if index not in answers}
         return [
             refuse(problems[index], context, index) if index in problems else answers[index]
             for index in range(len(requests))
         ]
 
-    def read(self, request: dict[str, Any], *, explain: bool) -> NDArray[np.float32]:
-        """The images of one request, float32 (n, channels, height, width).
+    def choose(self, asked: str | None) -> Defence:
+        """The defence that was asked for; the model's first where none was, or ``default``.
+
+        Raises:
+            UsageError: The model does not offer it.
+        """
+        offered = self.manifest.defences
+        if asked in (None, "default"):
+            return offered[0]
+        for defence in offered:
+            if asked == defence:
+                return defence
+        raise UsageError(
+            f"The model does not offer the defence '{str(asked)[:40]}'.",
+            hint=f"It offers: {', '.join(offered)}.",
+        )
+
+    def read(self, body: bytes | bytearray, *, explain: bool) -> NDArray[np.float32]:
+        """The images of one request's body, float32 (n, channels, height, width).
 
         Raises:
             HoldfastError: They cannot be used.
         """
         if explain:
             raise UsageError("Explanations are not offered.", hint="Ask /predictions instead.")
-        body = find_body(request)
         if body.startswith(npy.MAGIC):
             return npy.decode(body, self.manifest.input, max_images=MAX_IMAGES)
         return images.decode(bytes(body), self.manifest.input)[None]
 
     def answer(
-        self, requests: list[dict[str, Any]], batches: dict[int, NDArray[np.float32]], context: Context
+        self,
+        batches: dict[int, NDArray[np.float32]],
+        arrays: set[int],
+        defence: Defence,
+        context: Context,
     ) -> dict[int, str]:
-        """Run the images of all usable requests together and write each request's answer.
+        """Run the images of all usable requests of one defence together and write each request's answer.
 
-        A request whose logits are not finite numbers gets none.
+        Those in ``arrays`` are answered with logits, the others with their image's class. A request whose
+        logits are not finite numbers gets no answer.
         """
         began = time.perf_counter()
-        logits = self.predict(np.concatenate(list(batches.values())))
+        found = self.predict(np.concatenate(list(batches.values())), defence)
         about = {
             "model": self.record.name,
             "version": self.record.version,
             "weights": self.record.weights,
+            "defence": defence,
             "inference_seconds": round(time.perf_counter() - began, 6),
-            "batch_size": len(logits),
+            "batch_size": len(found["logits"]),
         }
         answers, start = {}, 0
         for index, batch in batches.items():
-            part = logits[start : start + len(batch)]
+            part = {name: values[start : start + len(batch)] for name, values in found.items()}
             start += len(batch)
-            if not np.isfinite(part).all():
+            if not all(np.isfinite(values).all() for values in part.values()):
                 continue
-            if find_body(requests[index]).startswith(npy.MAGIC):
-                content = {**about, "logits": part.tolist()}
+            if index in arrays:
+                content = {**about, **{name: values.tolist() for name, values in part.items()}}
             else:
-                content = {**about, **describe(part[0], self.manifest.classes)}
+                content = {**about, **describe(part, self.manifest)}
             answers[index] = json.dumps(content)
             context.set_response_content_type(index, "application/json")
+            count_verdicts(part, self.manifest, defence, context)
         return answers
 
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logits, float32 (n, classes), of images, float32 (n, channels, height, width).
+    def predict(
+        self, batch: NDArray[np.float32], defence: Defence = "none"
+    ) -> dict[str, NDArray[np.float32]]:
+        """Run the network on images, float32 (n, channels, height, width), behind a defence.
 
         Runs under ``no_grad``, not under ``inference_mode``, whose tensors can never take part in autograd:
-        a defence that steps along the input's gradient turns it on again inside.
+        IMT, which steps along the input's gradient, turns it on again inside.
+
+        Returns:
+            ``logits`` (n, classes); ``manifold`` (n,) where the model gives evidence; ``moved`` (n,) behind
+            IMT and IMT+: how far each image was moved. The names are those of a prediction's members.
         """
         parts = []
         with torch.no_grad():
             for start in range(0, len(batch), MAX_BATCH):
-                part = torch.tensor(batch[start : start + MAX_BATCH], device=self.device)
-                parts.append(self.network(part).float().cpu())
-        logits: NDArray[np.float32] = torch.cat(parts).numpy()
-        return logits
+                images = torch.tensor(batch[start : start + MAX_BATCH], device=self.device)
+                parts.append(self.run(images, defence))
+        return {name: torch.cat([part[name].float().cpu() for part in parts]).numpy() for name in parts[0]}
+
+    def run(self, images: torch.Tensor, defence: Defence) -> dict[str, torch.Tensor]:
+        """See :meth:`predict`; of images that fit into memory at once."""
+        manifold, imt = self.manifest.manifold, self.manifest.imt
+        if defence != "none" and imt is not None:
+            halved = imt.halved if defence == "imt+" else None
+            logits, found = classify_transformed(self.network, images, epsilon=imt.epsilon, halved=halved)
+            return {"logits": logits, "manifold": torch.sigmoid(found.logit), "moved": found.step}
+        logits = self.network(images)
+        if manifold is None:
+            return {"logits": logits}
+        if manifold.evidence == "discriminator":
+            return {"logits": logits, "manifold": torch.sigmoid(self.network.manifold_logit(images))}
+        scale = float(self.manifest.architecture.arguments.get("scale", 1.0))
+        return {"logits": logits, "manifold": logits.amax(1) / scale}
 
 
 def find_body(request: dict[str, Any]) -> bytes | bytearray:
@@ -177,17 +239,65 @@ def find_body(request: dict[str, Any]) -> bytes | bytearray:
     return fields[0]
 
 
-def describe(logits: NDArray[np.float32], classes: list[str]) -> dict[str, Any]:
-    """One image's answer, as the gateway words it: its class, and every class's probability."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max())
-    probabilities = exponentials / exponentials.sum()
-    best = int(probabilities.argmax())
-    return {
-        "label": classes[best],
+def read_body(request: dict[str, Any], header: str | None) -> tuple[bytes | bytearray, str | None]:
+    """The image or the array in a request, and the defence that it asks for.
+
+    Raises:
+        UsageError: There is no body, or its JSON cannot be used.
+    """
+    body = find_body(request)
+    if body.lstrip()[:1] != b"{":
+        return body, header
+    try:
+        content = json.loads(body)
+        image, defence = content["image"], content.get("defence", header)
+        unknown = set(content) - {"image", "defence"}
+        if unknown or not isinstance(image, str) or not isinstance(defence, str | None):
+            raise ValueError
+        return base64.b64decode(image, validate=True), defence
+    except (ValueError, KeyError, binascii.Error, RecursionError):
+        raise UsageError(
+            "The JSON is not one image with, if wished, a defence.",
+            hint='Send {"image": "<base64>", "defence": "imt+"}.',
+        ) from None
+
+
+def describe(found: dict[str, NDArray[np.float32]], manifest: Manifest) -> dict[str, Any]:
+    """One image's answer, as the gateway words it: its class, every class's probability, the evidence."""
+    temperature = 1.0 if manifest.calibration is None else manifest.calibration.temperature
+    chances = probabilities(found["logits"][0], temperature)
+    best = int(chances.argmax())
+    answer: dict[str, Any] = {
+        "label": manifest.classes[best],
         "class_index": best,
-        "probability": float(probabilities[best]),
-        "probabilities": {label: round(float(p), 6) for label, p in zip(classes, probabilities, strict=True)},
+        "probability": float(chances[best]),
+        "probabilities": {
+            label: round(float(p), 6) for label, p in zip(manifest.classes, chances, strict=True)
+        },
     }
+    if manifest.manifold is not None and "manifold" in found:
+        score = float(found["manifold"][0])
+        answer["manifold"] = {
+            "score": round(score, 6),
+            "evidence": manifest.manifold.evidence,
+            "verdict": manifest.manifold.verdict(score),
+        }
+        if "moved" in found:
+            answer["manifold"]["moved"] = round(float(found["moved"][0]), 6)
+    return answer
+
+
+def count_verdicts(
+    found: dict[str, NDArray[np.float32]], manifest: Manifest, defence: Defence, context: Context
+) -> None:
+    """Count the verdicts on a request's images in TorchServe's metrics."""
+    if manifest.manifold is None or "manifold" not in found or context.metrics is None:
+        return
+    from ts.metrics.dimension import Dimension
+
+    for score in found["manifold"].tolist():
+        dimensions = [Dimension("Verdict", manifest.manifold.verdict(score)), Dimension("Defence", defence)]
+        context.metrics.add_counter("ManifoldVerdicts", 1, dimensions=dimensions)
 
 
 def refuse(error: HoldfastError, context: Context, index: int) -> str:
@@ -208,8 +318,12 @@ def is_explanation(context: Context, index: int) -> bool:
     return str(context.get_all_request_header(index).get("explain")) == "True"
 
 
+def header_of(context: Context, index: int, name: str) -> str | None:
+    """The value of a request's header, by its name in small letters."""
+    headers = context.get_all_request_header(index)
+    return next((str(value) for key, value in headers.items() if key.lower() == name), None)
+
+
 def request_id(context: Context, index: int) -> str:
     """The caller's X-Request-Id where it sent one, else TorchServe's own."""
-    headers = context.get_all_request_header(index)
-    sent = next((value for key, value in headers.items() if key.lower() == "x-request-id"), None)
-    return str(sent or context.get_request_id(index))
+    return header_of(context, index, "x-request-id") or str(context.get_request_id(index))

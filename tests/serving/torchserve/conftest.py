@@ -19,12 +19,14 @@ SHIPPED = Path(__file__).parents[3] / "model_store"
 
 
 @pytest.fixture(scope="session")
-def archived_store(digits_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of bundles and their archives: ``digits/1``, and the newest of each model that is shipped."""
+def archived_store(
+    digits_store: Path, defended_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Bundles and their archives: ``digits/1``, ``judged/1``, ``centred/1`` and the default shipped model."""
     from training.archive import archive
 
     store = tmp_path_factory.mktemp("archived_store")
-    sources = [ModelStore(digits_store)]
+    sources = [ModelStore(digits_store), ModelStore(defended_store)]
     if SHIPPED.is_dir():
         sources.append(ModelStore(SHIPPED))
     for source in sources:

@@ -15,16 +15,22 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+import torch
 from numpy.typing import NDArray
 from support.digits import copy_bundle, digit_pngs, digits
 
 from holdfast import npy
+from holdfast.attacks import PGDParameters, attack
+from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.bundle import Bundle, BundleNotFoundError, ModelStore
 from holdfast.images import decode
+from holdfast.manifest import Defence
+from holdfast.manifold import classify_transformed
 from serving.backends.base import (
     Backend,
     DeadlineExceededError,
     OverloadedError,
+    Prediction,
     UnavailableError,
     UnknownModelError,
     UnknownVersionError,
@@ -33,6 +39,8 @@ from serving.backends.base import (
 from serving.backends.onnx import OnnxBackend
 from serving.backends.torchserve import NotServedError, OtherWeightsError, TorchServeBackend
 from serving.torchserve.launch import TorchServe, free_port
+from training.models.evidence import classify_with_evidence
+from training.rebuild import rebuild
 
 pytestmark = pytest.mark.torchserve
 
@@ -111,6 +119,77 @@ def test_it_answers_200_real_images_as_the_embedded_backend_does(
                 assert len(set(found.argmax(axis=1))) > 1, "a model that always says the same proves little"
 
     asyncio.run(compare())
+
+
+def test_three_runtimes_give_one_answer_behind_every_defence(
+    torchserve: TorchServe, archived_store: Path
+) -> None:
+    """Clean, attacked and noisy images, by the embedded backend, by TorchServe, and by torch itself."""
+    store = ModelStore(archived_store)
+
+    async def ask(backend: Backend, name: str, images: NDArray[np.float32], defence: Defence) -> Prediction:
+        parts = np.array_split(images, 10)
+        answers = [await backend.predict(name, None, part, defence=defence) for part in parts]
+        joined = [
+            None if answers[0].manifold is None else np.concatenate([a.manifold for a in answers]),  # type: ignore[misc]
+            None if answers[0].moved is None else np.concatenate([a.moved for a in answers]),  # type: ignore[misc]
+        ]
+        logits = np.concatenate([a.logits for a in answers])
+        return Prediction(logits, joined[0], answers[0].timings, joined[1])
+
+    def in_torch(bundle: Bundle, images: NDArray[np.float32], defence: Defence) -> list[NDArray[np.float32]]:
+        network, batch = rebuild(bundle), torch.from_numpy(images)
+        with torch.no_grad():
+            if defence == "none":
+                logits, score = classify_with_evidence(network, batch)
+                assert score is not None
+                return [logits.numpy(), score.numpy()]
+            imt = bundle.manifest.imt
+            assert imt is not None
+            logits, found = classify_transformed(
+                network,
+                batch,
+                epsilon=imt.epsilon,
+                halved=imt.halved if defence == "imt+" else None,
+            )
+            return [logits.numpy(), torch.sigmoid(found.logit).numpy(), found.step.numpy()]
+
+    async def compare() -> None:
+        async with (
+            running(OnnxBackend(store, threads=1)) as embedded,
+            running(backend_of(torchserve, archived_store)) as remote,
+        ):
+            for name in ("judged", "centred"):
+                bundle = store.open(name)
+                images = five_hundred(bundle)
+                for defence in bundle.manifest.defences:
+                    ours = await ask(embedded, name, images, defence)
+                    theirs = await ask(remote, name, images, defence)
+                    logits, score, *moved = in_torch(bundle, images, defence)
+                    for answer in (ours, theirs):
+                        assert answer.manifold is not None
+                        np.testing.assert_allclose(answer.manifold, score, atol=1e-4)
+                        if moved:
+                            assert answer.moved is not None
+                            np.testing.assert_allclose(answer.moved, moved[0], atol=1e-6)
+                        difference = np.abs(answer.logits - logits).max(1)
+                        # Behind a transformation the sign of a gradient of nearly 0 is a toss-up.
+                        assert (difference < 1e-4).mean() >= (1.0 if defence == "none" else 0.97)
+                        top = np.sort(logits, 1)
+                        clear = top[:, -1] - top[:, -2] > 2 * difference
+                        assert clear.mean() > 0.95
+                        assert (answer.logits.argmax(1) == logits.argmax(1))[clear].all()
+
+    asyncio.run(compare())
+
+
+def five_hundred(bundle: Bundle) -> NDArray[np.float32]:
+    """Scanned digits as they are, attacked, and with noise."""
+    images, labels = digits()
+    clean, truth = images[-167:], labels[-167:]
+    moved = attack(OnnxOracle(bundle, threads=1), clean, truth, PGDParameters(epsilon=0.1, steps=5)).images
+    noisy = np.random.default_rng(0).uniform(0, 1, (166, *clean.shape[1:])).astype(np.float32)
+    return np.concatenate([clean, moved, noisy])
 
 
 def test_the_digits_are_recognised(torchserve: TorchServe, archived_store: Path) -> None:

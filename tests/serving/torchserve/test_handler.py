@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 import warnings
@@ -11,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.defended import EPSILON, last_digits
 from support.digits import digit_pngs, digits
 
 from holdfast import npy
 from holdfast.archive import HANDLER, ArchiveError, unpack
 from holdfast.bundle import PREDICT, TORCHSCRIPT, Bundle, ModelStore
 from holdfast.images import decode
+from holdfast.manifest import Defence
 from holdfast.sessions import open_session
 from serving.torchserve import handler as module
 from serving.torchserve.handler import HoldfastHandler
@@ -55,6 +58,23 @@ def context(directory: Path, requests: int = 0) -> Context:
     made = Context("digits", str(directory), {}, 16, None, "0.12.0")
     made.request_ids = {index: f"id-{index}" for index in range(requests)}
     made.request_processor = [RequestProcessor({"explain": "False"}) for _ in range(requests)]
+    return made
+
+
+@pytest.fixture(scope="module")
+def judged_directory(defended_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from training.archive import archive
+
+    target = tmp_path_factory.mktemp("judged")
+    bundle = ModelStore(defended_store).open("judged")
+    unpack(archive(bundle, tmp_path_factory.mktemp("archive")), target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def judged(judged_directory: Path) -> HoldfastHandler:
+    made = HoldfastHandler()
+    made.initialize(context(judged_directory))
     return made
 
 
@@ -161,9 +181,9 @@ def test_explanations_are_not_offered(loaded: HoldfastHandler, directory: Path) 
 
 def test_more_images_than_run_at_once_keep_their_order(loaded: HoldfastHandler) -> None:
     images = digits()[0][: 2 * module.MAX_BATCH + 3]
-    whole = loaded.predict(images)
+    whole = loaded.predict(images)["logits"]
     assert whole.shape == (len(images), 10)
-    np.testing.assert_allclose(whole[-3:], loaded.predict(images[-3:]), atol=1e-4)
+    np.testing.assert_allclose(whole[-3:], loaded.predict(images[-3:])["logits"], atol=1e-4)
 
 
 def test_a_network_that_answers_nan_fails_only_that_request(
@@ -171,14 +191,67 @@ def test_a_network_that_answers_nan_fails_only_that_request(
 ) -> None:
     images = digits()[0][:2]
 
-    def broken(batch: np.ndarray) -> np.ndarray:
-        logits = HoldfastHandler.predict(loaded, batch)
-        logits[0] = np.nan
-        return logits
+    def broken(batch: np.ndarray, defence: Defence) -> dict[str, np.ndarray]:
+        found = HoldfastHandler.predict(loaded, batch, defence)
+        found["logits"][0] = np.nan
+        return found
 
     monkeypatch.setattr(loaded, "predict", broken)
     answers = ask(loaded, directory, npy.encode(images[:1]), npy.encode(images[1:]))
     assert [status for status, _ in answers] == [500, 200]
+
+
+def test_requests_for_different_defences_in_one_batch_each_get_theirs(
+    judged: HoldfastHandler, judged_directory: Path
+) -> None:
+    image = npy.encode(last_digits(1)[0])
+    headers = [
+        {},
+        {"X-Holdfast-Defence": "imt"},
+        {"x-holdfast-defence": "imt+"},
+        {"X-Holdfast-Defence": "no"},
+    ]
+    asked = context(judged_directory, 4)
+    asked.request_processor = [RequestProcessor({"explain": "False", **header}) for header in headers]
+    answers = [json.loads(a) for a in judged.handle([{"body": bytearray(image)} for _ in headers], asked)]
+    assert [asked.get_response_status(i)[0] for i in range(4)] == [200, 200, 200, 400]
+    assert [answer.get("defence") for answer in answers[:3]] == ["none", "imt", "imt+"]
+    assert "It offers: none, imt, imt+" in answers[3]["detail"]
+    assert "moved" not in answers[0]
+    assert answers[1]["moved"] == pytest.approx([EPSILON])
+    assert answers[0]["manifold"] == pytest.approx(answers[1]["manifold"], abs=1e-6)
+    assert answers[0]["logits"] != answers[1]["logits"]
+
+
+def test_json_may_hold_the_image_and_the_defence(judged: HoldfastHandler, judged_directory: Path) -> None:
+    png = digit_pngs(1)[0]
+    bodies = [
+        json.dumps({"image": base64.b64encode(png).decode(), "defence": "imt"}).encode(),
+        json.dumps({"image": "no base64!"}).encode(),
+        json.dumps({"image": base64.b64encode(png).decode(), "defense": "imt"}).encode(),
+        b"{",
+    ]
+    answers = ask(judged, judged_directory, *bodies)
+    assert [status for status, _ in answers] == [200, 400, 400, 400]
+    evidence = answers[0][1]["manifold"]
+    assert evidence["evidence"] == "discriminator"
+    assert evidence["verdict"] in ("natural", "uncertain", "suspect")
+    assert evidence["moved"] == pytest.approx(EPSILON)
+
+
+def test_verdicts_are_counted_in_torchserves_metrics(judged: HoldfastHandler, judged_directory: Path) -> None:
+    class Cache:
+        counted: list[tuple[str, str]] = []  # noqa: RUF012
+
+        def add_counter(self, name: str, value: int, dimensions: list[Any]) -> None:
+            assert (name, value) == ("ManifoldVerdicts", 1)
+            self.counted.append((dimensions[0].value, dimensions[1].value))
+
+    asked = context(judged_directory, 1)
+    asked.metrics = Cache()
+    judged.handle([{"body": bytearray(npy.encode(last_digits(30)[0]))}], asked)
+    assert len(Cache.counted) == 30
+    assert {defence for _, defence in Cache.counted} == {"none"}
 
 
 def test_the_inputs_gradient_can_be_had(loaded: HoldfastHandler) -> None:
