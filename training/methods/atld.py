@@ -14,7 +14,7 @@ The authors' program (LitterQ/ATLD-pytorch) differs from the text; each choice i
 - D judges the logits (``latent: logits``), and takes two steps for each of the classifier's.
 - The classifier does not descend L_d at all, but w · s · MSE(f(x_adv), f(x)) of the logits, f(x) held fixed,
   with s = max|∂l/∂x_adv| / max|∂MSE/∂x_adv| anew for each batch (``invariance: logits``), w = 1/2, or 1/10 on
-  CIFAR-100.
+  CIFAR-100. (The program forgets the magnitudes' bars.)
 - x_adv starts at a random image of the ball, as our default does, eq. 24 at x (``random_start: false``).
 - D's first output is the probability that an image is *natural*. Here it is P(adversarial), as in the paper.
 
@@ -31,7 +31,7 @@ Modes of batch norm (``batch_norm``). The classifier is attacked in eval mode, a
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -87,6 +87,20 @@ class Parameters(MethodParameters):
     ] = "joint"
 
 
+class _Seen(NamedTuple):
+    """Of a batch, the classifier's latent vectors (n, d) and logits (n, C)."""
+
+    latents: Tensor
+    logits: Tensor
+
+
+class _Verdict(NamedTuple):
+    """Of a batch, the discriminator's manifold logits (n,) and class logits (n, C)."""
+
+    manifold: Tensor
+    classes: Tensor
+
+
 class ATLD(Method[Parameters]):
     """Adversarial training with latent distribution."""
 
@@ -120,20 +134,19 @@ class ATLD(Method[Parameters]):
         """Make the adversarial batch, let D learn from it, and judge the classifier on it (eq. 7)."""
         p = self.parameters
         moved = self.perturb(network, images, noise).requires_grad_(p.invariance == "logits")
-        clean_latents, moved_latents, clean_logits, moved_logits = self._pass(network, images, moved)
+        of_clean, of_moved = self._look(network, images, moved)
         for _ in range(p.discriminator_steps):
-            loss = self.discriminator_loss(clean_latents.detach(), moved_latents.detach(), labels)
+            loss = self.discriminator_loss(of_clean.latents.detach(), of_moved.latents.detach(), labels)
             self.discriminator.descend(loss)
-        smoothing = torch_smoothing(p.label_smoothing, network.classes)
-        wrong = cross_entropy(moved_logits, labels, label_smoothing=smoothing)
+        wrong = self._cross_entropy(of_moved.logits, labels)
         if not p.invariance_weight:
             return wrong
         if p.invariance == "logits":
-            distance = mse_loss(moved_logits, clean_logits.detach())
+            distance = mse_loss(of_moved.logits, of_clean.logits.detach())
             return wrong + p.invariance_weight * _balance(wrong, distance, moved) * distance
         with self.discriminator.frozen():
-            clean_judged, moved_judged = self._judge_both(clean_latents, moved_latents)
-        return wrong + p.invariance_weight * manifold_loss(clean_judged[0], moved_judged[0])
+            clean_verdict, moved_verdict = self._judge_both(of_clean.latents, of_moved.latents)
+        return wrong + p.invariance_weight * manifold_loss(clean_verdict.manifold, moved_verdict.manifold)
 
     def perturb(self, network: Network, images: Tensor, noise: Noise) -> Tensor:
         """Move the images so that their latents are easiest to tell from clean ones (eqs. 7, 24).
@@ -168,14 +181,12 @@ class ATLD(Method[Parameters]):
             moved: Latents of the adversarial images, (n, d), detached.
             labels: (n,).
         """
-        (clean_manifold, clean_classes), (moved_manifold, moved_classes) = self._judge_both(clean, moved)
-        smoothing = torch_smoothing(self.parameters.label_smoothing, clean_classes.shape[1])
-        named = cross_entropy(clean_classes, labels, label_smoothing=smoothing)
-        named = named + cross_entropy(moved_classes, labels, label_smoothing=smoothing)
-        return named - manifold_loss(clean_manifold, moved_manifold)
+        of_clean, of_moved = self._judge_both(clean, moved)
+        named = self._cross_entropy(of_clean.classes, labels) + self._cross_entropy(of_moved.classes, labels)
+        return named - manifold_loss(of_clean.manifold, of_moved.manifold)
 
-    def _pass(self, network: Network, images: Tensor, moved: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latents of the clean and of the adversarial images, then logits, in the modes of ``batch_norm``."""
+    def _look(self, network: Network, images: Tensor, moved: Tensor) -> tuple[_Seen, _Seen]:
+        """What the classifier makes of the clean and of the adversarial images."""
         if self.parameters.batch_norm == "joint":
             features = network.features(torch.cat([images, moved]))
             clean_features, moved_features = features.chunk(2)
@@ -186,19 +197,20 @@ class ATLD(Method[Parameters]):
             moved_features = network.features(moved)
         clean_logits, moved_logits = network.classify(clean_features), network.classify(moved_features)
         if self.parameters.latent == "features":
-            return clean_features, moved_features, clean_logits, moved_logits
-        return clean_logits, moved_logits, clean_logits, moved_logits
+            return _Seen(clean_features, clean_logits), _Seen(moved_features, moved_logits)
+        return _Seen(clean_logits, clean_logits), _Seen(moved_logits, moved_logits)
 
-    def _judge_both(
-        self, clean: Tensor, moved: Tensor
-    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """D's manifold and class logits of the clean latents, and of the adversarial ones."""
+    def _judge_both(self, clean: Tensor, moved: Tensor) -> tuple[_Verdict, _Verdict]:
+        """What D makes of the clean and of the adversarial latents."""
         if self.parameters.batch_norm == "apart":
-            return self._judge(clean), self._judge(moved)
+            return _Verdict(*self._judge(clean)), _Verdict(*self._judge(moved))
         manifold, classes = self._judge(torch.cat([clean, moved]))
-        sizes = [len(clean), len(moved)]
-        clean_judged, moved_judged = zip(manifold.split(sizes), classes.split(sizes), strict=True)
-        return clean_judged, moved_judged
+        n = len(clean)
+        return _Verdict(manifold[:n], classes[:n]), _Verdict(manifold[n:], classes[n:])
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = torch_smoothing(self.parameters.label_smoothing, logits.shape[1])
+        return cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
 def manifold_loss(clean: Tensor, moved: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ def build_discriminator(architecture: str, *, inputs: int, classes: int) -> Disc
         UsageError: There is no such architecture.
     """
     try:
-        if match := re.fullmatch(r"wrn-(\d+)-(\d+)", architecture):
+        if match := re.fullmatch(r"wrn-(\d+)-([1-9]\d*)", architecture):
             widen = int(match[2])
             return Discriminator(VectorWideResNetBody(int(match[1]), widen, inputs), 64 * widen, classes)
         if match := re.fullmatch(r"mlp-([1-9]\d*)-([1-9]\d*)", architecture):
