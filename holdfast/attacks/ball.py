@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from array_api_compat import array_namespace
 
+from holdfast.attacks.arrays import each
 from holdfast.attacks.noise import Noise
 from holdfast.attacks.oracle import Array
 
@@ -18,11 +20,30 @@ class Ball(Protocol):
     def epsilon(self) -> float:
         """The radius, in image units."""
 
+    def length(self, difference: Array) -> Array:
+        """The norm of each image's difference, (n,)."""
+
     def random(self, centre: Array, noise: Noise) -> Array:
         """A random image of the ball around each image of ``centre``."""
 
-    def step(self, images: Array, gradient: Array, size: float, centre: Array) -> Array:
-        """Go ``size`` along the steepest ascent of the norm, and back into the ball around ``centre``."""
+    def surface(self, centre: Array, noise: Noise, radius: float | Array | None = None) -> Array:
+        """A random image at the distance ``radius`` of each image of ``centre``, cut to [0, 1].
+
+        Args:
+            centre: (n, c, h, w).
+            noise: Where the directions come from.
+            radius: One, or one for each image (n,); without it, epsilon.
+        """
+
+    def step(self, images: Array, gradient: Array, size: float | Array, centre: Array) -> Array:
+        """Go ``size`` along the steepest ascent of the norm, and back into the ball around ``centre``.
+
+        Args:
+            images: (n, c, h, w).
+            gradient: (n, c, h, w).
+            size: Of the step, in image units: one, or one for each image (n,).
+            centre: (n, c, h, w).
+        """
 
     def project(self, images: Array, centre: Array) -> Array:
         """The nearest images of the ball around ``centre``, cut to [0, 1]."""
@@ -34,15 +55,26 @@ class LInfBall:
 
     epsilon: float
 
+    def length(self, difference: Array) -> Array:
+        """‖·‖∞."""
+        return linf_norm(difference)
+
     def random(self, centre: Array, noise: Noise) -> Array:
         """Uniform in the ball, cut to [0, 1]."""
         xp = array_namespace(centre)
         return xp.clip(centre + noise.uniform(centre, -self.epsilon, self.epsilon), 0.0, 1.0)
 
-    def step(self, images: Array, gradient: Array, size: float, centre: Array) -> Array:
+    def surface(self, centre: Array, noise: Noise, radius: float | Array | None = None) -> Array:
+        """Uniform in the ball, stretched until one value of the image is at its radius."""
+        return _at(
+            centre, noise.uniform(centre, -1.0, 1.0), linf_norm, self.epsilon if radius is None else radius
+        )
+
+    def step(self, images: Array, gradient: Array, size: float | Array, centre: Array) -> Array:
         """x' <- P(x' + size · sign(gradient)); the sign of an exact zero is zero."""
         xp = array_namespace(images)
-        return self.project(images + size * xp.sign(gradient), centre)
+        by = size if isinstance(size, float | int) else each(size)
+        return self.project(images + by * xp.sign(gradient), centre)
 
     def project(self, images: Array, centre: Array) -> Array:
         """The nearest point of the ball around ``centre``, cut with [0, 1]."""
@@ -57,6 +89,10 @@ class L2Ball:
 
     epsilon: float
 
+    def length(self, difference: Array) -> Array:
+        """‖·‖₂."""
+        return l2_norm(difference)
+
     def random(self, centre: Array, noise: Noise) -> Array:
         """A uniform direction at a radius that fills the ball evenly, cut to [0, 1]."""
         xp = array_namespace(centre)
@@ -66,7 +102,11 @@ class L2Ball:
         radius = self.epsilon * fraction / _at_least_tiny(l2_norm(direction))
         return xp.clip(centre + direction * radius[:, None, None, None], 0.0, 1.0)
 
-    def step(self, images: Array, gradient: Array, size: float, centre: Array) -> Array:
+    def surface(self, centre: Array, noise: Noise, radius: float | Array | None = None) -> Array:
+        """In a uniform direction."""
+        return _at(centre, noise.normal(centre), l2_norm, self.epsilon if radius is None else radius)
+
+    def step(self, images: Array, gradient: Array, size: float | Array, centre: Array) -> Array:
         """x' <- P(x' + size · gradient / ‖gradient‖₂); a zero gradient moves nothing."""
         scale = size / _at_least_tiny(l2_norm(gradient))
         return self.project(images + gradient * scale[:, None, None, None], centre)
@@ -103,6 +143,11 @@ def linf_norm(difference: Array) -> Array:
     """‖·‖∞ of each image, (n,)."""
     xp = array_namespace(difference)
     return xp.max(xp.abs(difference), axis=(1, 2, 3))
+
+
+def _at(centre: Array, direction: Array, norm: Callable[[Array], Array], radius: float | Array) -> Array:
+    xp = array_namespace(centre)
+    return xp.clip(centre + direction * each(radius / _at_least_tiny(norm(direction))), 0.0, 1.0)
 
 
 def _at_least_tiny(norm: Array) -> Array:

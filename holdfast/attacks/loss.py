@@ -88,4 +88,4 @@ AnyLoss = Loss | AdaptiveLoss
 
 #: DLR divides by z_π1 − z_π3, which needs three classes, its targeted form four. With fewer, oracles refuse,
 #: and ``gradient.onnx`` answers NaN.
-MINIMUM_CLASSES = {Loss.DLR: 3, Loss.TARGETED_DLR: 4}
+MINIMUM_CLASSES: dict[AnyLoss, int] = {Loss.DLR: 3, Loss.TARGETED_DLR: 4}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from holdfast.attacks.loss import AdaptiveLoss, AnyLoss, Loss
+from holdfast.attacks.loss import MINIMUM_CLASSES, AdaptiveLoss, AnyLoss, Loss
 
 _TERM = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?([a-z-]+)")
 
@@ -53,6 +53,19 @@ class Objective:
         return Objective(
             tuple((w, loss.for_target() if isinstance(loss, Loss) else loss) for w, loss in self.terms)
         )
+
+    def for_classes(self, classes: int) -> Objective:
+        """The same for a model with so few classes that DLR's denominator is not there: with the margin."""
+        return Objective(
+            tuple(
+                (w, _MARGINS[loss] if loss in _MARGINS and classes < MINIMUM_CLASSES[loss] else loss)
+                for w, loss in self.terms
+            )
+        )
+
+
+#: The losses that need several classes, and the numerators of theirs that do not.
+_MARGINS: dict[AnyLoss, Loss] = {Loss.DLR: Loss.MARGIN, Loss.TARGETED_DLR: Loss.TARGETED_MARGIN}
 
 
 def _named(label: str) -> AnyLoss:

@@ -12,6 +12,13 @@ QUICK: dict[str, dict[str, Any]] = {
     "fgsm": {},
     "pgd": {"steps": 5, "restarts": 2},
     "cw-linf": {"steps": 5},
+    "cw-l2": {"steps": 10, "searches": 4, "initial_c": 0.1, "learning_rate": 0.05},
+    "ddn": {"steps": 12, "initial_norm": 0.3},
+    "spsa": {"steps": 4, "samples": 24, "samples_per_call": 16, "learning_rate": 0.03},
+    "rays": {"query_budget": 300, "tolerance": 1e-4},
+    "apgd-ce": {"steps": 6, "restarts": 2},
+    "apgd-dlr": {"steps": 6},
+    "apgd-t": {"steps": 6, "classes": 2},
 }
 
 
