@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ def test_attacked_latents_stay_near_and_within_their_channels_range(
     architecture: str, stage: int, batch: tuple[Tensor, Tensor]
 ) -> None:
     torch.manual_seed(0)
-    arguments = {"base": 4} if architecture == "preact-resnet-18" else {}
+    arguments: dict[str, Any] = {"base": 4} if architecture == "preact-resnet-18" else {}
     network = build(
         architecture, classes=10, channels=1, size=(8, 8), mean=(0.5,), std=(0.25,), **arguments
     ).eval()
@@ -176,5 +177,15 @@ def test_a_stage_that_there_is_not_is_answered_with_those_there_are(
 def test_a_stage_that_the_network_does_not_pass_is_an_error(
     network: Network, batch: tuple[Tensor, Tensor]
 ) -> None:
-    with pytest.raises(UsageError, match="was not heard of"):
+    with pytest.raises(UsageError, match="does not pass through"):
         latents_of(network, nn.Identity(), batch[0])
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, while it compiles
+def test_a_compiled_network_is_cut_all_the_same(network: Network, batch: tuple[Tensor, Tensor]) -> None:
+    twin = copy.deepcopy(network)
+    twin.body.compile(backend="eager")
+    losses = [
+        [float(method().loss(each, *batch, noise()).detach()) for _ in range(3)] for each in (network, twin)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
