@@ -101,6 +101,8 @@ def transform_for_attack(
         through: ``bpda``: backward, the transformation is the identity (Athalye et al. 2018).
             ``end-to-end``: the manifold gradient is differentiated too, a second backward pass; the sign,
             whose derivative is 0, counts as a division by the gradient's mean magnitude, the clip as itself.
+            A network of ReLUs is linear around almost every image, its manifold gradient constant there: for
+            it this is ``bpda`` but for the clip.
 
     Returns:
         Images and logit with a graph behind them.
