@@ -26,11 +26,13 @@ class Words:
         options: Parameters with an option of their own, e.g. ``{"epsilon": "8/255"}``; they are for every
             attack that has them.
         settings: ``NAME=VALUE``, for every attack that has it, or ``ATTACK.NAME=VALUE``, for that one.
+        transfer: Whether the images are crafted on another model.
     """
 
     attacks: Sequence[str]
     options: Mapping[str, str] = field(default_factory=dict)
     settings: Sequence[str] = ()
+    transfer: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def choose(words: Words, manifest: Manifest) -> list[Chosen]:
     settings = [_Setting.parse(text) for text in words.settings]
     settings = [_Setting(None, name, value) for name, value in words.options.items()] + settings
     _refuse_unknown(settings, attacks)
-    return [_choose_one(attack, settings, manifest) for attack in attacks]
+    return [_choose_one(attack, settings, manifest, transfer=words.transfer) for attack in attacks]
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def _refuse_unknown(settings: Iterable[_Setting], attacks: Sequence[Attack]) -> 
             )
 
 
-def _choose_one(attack: Attack, settings: Iterable[_Setting], manifest: Manifest) -> Chosen:
+def _choose_one(
+    attack: Attack, settings: Iterable[_Setting], manifest: Manifest, *, transfer: bool
+) -> Chosen:
     kind = attack.parameters
     schema = kind.model_json_schema()["properties"]
     values: dict[str, Any] = {}
@@ -118,6 +122,9 @@ def _choose_one(attack: Attack, settings: Iterable[_Setting], manifest: Manifest
             values[setting.name] = _read(setting.value, schema[setting.name])
     given = dict(values)
     _add_threat_model(attack, values, manifest)
+    if transfer and "stop_at_success" in schema:
+        # An image that only just fools the model that it is crafted on seldom fools another.
+        values.setdefault("stop_at_success", False)
     try:
         parameters = kind.model_validate(values)
     except ValidationError as error:

@@ -75,7 +75,8 @@ def make_plan(request: Request) -> Plan:
     source = None if request.transfer_from is None else resolve(request.transfer_from, request.store)
     if source is not None:
         _check_transfer(source.manifest, bundle.manifest)
-    chosen = choose(Words(request.attacks, request.options, request.settings), bundle.manifest)
+    words = Words(request.attacks, request.options, request.settings, transfer=source is not None)
+    chosen = choose(words, bundle.manifest)
     files = list(dict.fromkeys(find_images(request.images)))
     labels, label_source = _labels(request, files, bundle.manifest)
     for each in chosen:

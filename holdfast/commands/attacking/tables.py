@@ -216,8 +216,8 @@ def _written(attack: AttackRecord, folder: Path) -> str:
     scales = sorted({f"{file.perturbation_scale:.3g}" for file in files}, key=float)
     times = f"{scales[0]} times" if len(scales) == 1 else f"{scales[0]} to {scales[-1]} times"
     return (
-        f"{len(files):,} adversarial images in {folder / attack.attack / 'adversarial'}, and their "
-        f"perturbations, {times} larger than life, beside it."
+        f"{len(files):,} images are in {folder / attack.attack / 'adversarial'}, and beside it their "
+        f"perturbations, {times} larger than life."
     )
 
 

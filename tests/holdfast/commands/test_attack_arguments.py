@@ -141,6 +141,18 @@ def test_a_class_whose_name_is_a_number_goes_before_the_number(manifest: Manifes
     assert chosen(numbered, "pgd", target="2").parameters.model_dump()["target"] == 0
 
 
+def test_an_image_for_another_model_takes_every_step_unless_it_is_told_to_stop(manifest: Manifest) -> None:
+    def stops(*settings: str, transfer: bool = True) -> bool:
+        (only,) = choose(Words(["pgd"], {}, settings, transfer=transfer), manifest)
+        return bool(only.parameters.model_dump()["stop_at_success"])
+
+    assert not stops()
+    assert stops("stop_at_success=true")
+    assert stops(transfer=False)
+    (fgsm,) = choose(Words(["fgsm"], transfer=True), manifest)  # which has no such parameter
+    assert fgsm.parameters == catalogue()["fgsm"].parameters()
+
+
 # Lists
 
 
