@@ -1,0 +1,1 @@
+"""Pictures: of methods on data that the eye can follow."""
