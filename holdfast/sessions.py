@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from holdfast.errors import MissingExtraError
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
     from holdfast.bundle import Bundle
+
+logger = logging.getLogger(__name__)
 
 #: Errors only. ONNX Runtime's warnings tell how it optimised a graph, which no operator can act on.
 _LOG_ERRORS = 3
@@ -44,4 +47,20 @@ def open_session(
     if providers is None:
         wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
         providers = [name for name in wanted if name in ort.get_available_providers()]
-    return ort.InferenceSession(str(path), options, providers=providers)
+    session = ort.InferenceSession(str(path), options, providers=providers)
+    _say_where(session, graph, providers)
+    return session
+
+
+def _say_where(session: ort.InferenceSession, graph: str, wanted: list[str]) -> None:
+    """Log where a graph runs, loudly where that is not what was asked for first."""
+    running = session.get_providers()
+    if running[:1] != wanted[:1]:
+        logger.warning(
+            "%s runs on %s: %s was asked for, and ONNX Runtime could not open it here",
+            graph,
+            running[0],
+            wanted[0],
+        )
+    else:
+        logger.debug("%s runs on %s", graph, running[0])

@@ -45,8 +45,9 @@ def rewrite_card(root: Path) -> None:
 
 def render_card(manifest: Manifest) -> str:
     """The card of the model that the manifest describes, in Markdown."""
-    sections = (_summary, _training, _figures, _use, _files, _licence)
-    return "\n\n".join("\n".join(section(manifest)) for section in sections) + "\n"
+    sections = (_summary, _training, _figures, _evidence, _use, _files, _licence)
+    written = ("\n".join(section(manifest)) for section in sections)
+    return "\n\n".join(text for text in written if text) + "\n"
 
 
 def _rewrite(root: Path, manifest: Manifest) -> None:
@@ -173,6 +174,42 @@ def _row(figure: Figure) -> str:
         f"{figure.images:,}",
     )
     return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _evidence(manifest: Manifest) -> Iterator[str]:
+    calibration, manifold, imt = manifest.calibration, manifest.manifold, manifest.imt
+    if calibration is None and manifold is None:
+        return
+    yield "## Probabilities and manifold evidence"
+    yield ""
+    if calibration is not None:
+        yield f"Probabilities are the softmax of the logits over {calibration.temperature:.3f}, a temperature"
+        yield f"fitted on {calibration.images:,} held-out images. On {calibration.test_images:,} others it"
+        yield f"takes the expected calibration error from {calibration.error_before:.1%} to"
+        yield f"{calibration.error_after:.1%}."
+    if manifold is not None:
+        what = (
+            "The score is the discriminator's probability that an image is adversarial."
+            if manifold.evidence == "discriminator"
+            else "The score is the cosine between an image's features and the centre of its class."
+        )
+        side = "above" if manifold.sign > 0 else "below"
+        first, second = manifold.false_positive_rates
+        yield ""
+        yield f"{what} {side.capitalize()} {manifold.uncertain:.4g} an image is called uncertain, {side}"
+        yield f"{manifold.suspect:.4g} suspect: thresholds that {first:.0%} and {second:.0%} of"
+        yield f"{manifold.images:,} clean held-out images are beyond. A verdict says what the image looks like"
+        yield "to the model; an adversary who knows the thresholds can stay within them."
+    if imt is not None:
+        low, high = imt.halved
+        epsilon = format_budget(imt.epsilon)
+        yield ""
+        yield f"The defence `imt` moves each value of an image by {epsilon} towards what the"
+        yield "discriminator finds natural, `imt+` by half of that where the score is within"
+        yield f"{low:g} and {high:g}."
+        if imt.parity is not None:
+            yield f"Of {imt.parity.images} images, {_share(imt.parity.within)} have logits within 1e-4 of"
+            yield f"those in torch; the largest difference is {imt.parity.largest:.1e}."
 
 
 def _use(manifest: Manifest) -> Iterator[str]:

@@ -10,7 +10,16 @@ import pytest
 from support.tiny import make_tiny_bundle
 
 from holdfast.bundle import CARD, Bundle, BundleError, ChangedFileError
-from holdfast.manifest import Evaluation, Figure, ThreatModel
+from holdfast.manifest import (
+    Calibration,
+    Discriminator,
+    Evaluation,
+    Figure,
+    Manifold,
+    ThreatModel,
+    Transformation,
+    TransformationParity,
+)
 from training.card import add_evaluation, render_card, rewrite_card
 
 
@@ -110,3 +119,42 @@ def test_evaluations_added_at_once_all_arrive(bundle: Path) -> None:
 def test_adding_to_what_is_no_bundle_says_so(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle"):
         add_evaluation(tmp_path / "nothing", _evaluation())
+
+
+def test_evidence_and_calibration_are_said_with_the_rates_that_the_thresholds_hold(bundle: Path) -> None:
+    plain = Bundle.open(bundle).manifest
+    assert "manifold" not in render_card(plain)
+    manifold = Manifold(
+        evidence="centre",
+        uncertain=0.8,
+        suspect=0.6,
+        false_positive_rates=(0.05, 0.01),
+        images=1000,
+    )
+    calibration = Calibration(
+        temperature=0.25, error_before=0.4, error_after=0.02, images=1000, test_images=900
+    )
+    card = render_card(plain.model_copy(update={"manifold": manifold, "calibration": calibration}))
+    assert "Below 0.8 an image is called uncertain, below\n0.6 suspect" in card
+    assert "5% and 1% of\n1,000 clean held-out images" in card
+    assert "from 40.0% to\n2.0%" in card
+
+
+def test_the_card_says_how_far_a_transformation_moves_an_image_and_how_well_its_graphs_agree(
+    bundle: Path,
+) -> None:
+    plain = Bundle.open(bundle).manifest
+    manifold = Manifold(
+        evidence="discriminator",
+        discriminator=Discriminator(architecture="mlp-2-64", latent="features"),
+        uncertain=0.6,
+        suspect=0.9,
+        false_positive_rates=(0.05, 0.01),
+        images=1000,
+    )
+    parity = TransformationParity(images=84, median=1e-6, largest=2e-3, within=0.988)
+    imt = Transformation(epsilon=8 / 255, parity=parity)
+    card = render_card(plain.model_copy(update={"manifold": manifold, "imt": imt}))
+    assert "Above 0.6 an image is called uncertain" in card
+    assert "8/255 towards what the\ndiscriminator finds natural" in card
+    assert "Of 84 images, 98.800% have logits within 1e-4" in card
