@@ -122,14 +122,18 @@ def _values(part: dict[str, Any]) -> str:
 
 def _range(part: dict[str, Any], word: str) -> str:
     low, high = part.get("minimum"), part.get("maximum")
-    least = f"from {low:,g}" if low is not None else _than("above", part.get("exclusiveMinimum"))
-    most = f"to {high:,g}" if high is not None else _than("below", part.get("exclusiveMaximum"))
+    least = f"from {_number(low)}" if low is not None else _than("above", part.get("exclusiveMinimum"))
+    most = f"to {_number(high)}" if high is not None else _than("below", part.get("exclusiveMaximum"))
     return " ".join(words for words in (word, least, most) if words)
 
 
 def _than(word: str, bound: float | None) -> str:
     """A bound that is not itself allowed; none of a machine's integers, which bounds nobody."""
-    return "" if bound is None or bound >= 2**63 else f"{word} {bound:,g}"
+    return "" if bound is None or bound >= 2**63 else f"{word} {_number(bound)}"
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def _default(kind: type[AttackParameters], name: str) -> str:

@@ -129,14 +129,15 @@ class Gathering:
         fooled = [result for result in self.results if result.outcome == "fooled"]
         attacked = len(outcomes) - outcomes.count("wrong before")
         targeted = any(result.target is not None for result in self.results)
-        true_labels = labels != "model" and not targeted and bool(self.results)
+        bounded = self.chosen.parameters.budget is not None
+        known = labels != "model" and bounded and not targeted and bool(self.results)
         return Totals(
             images=len(outcomes),
             wrong_before=len(outcomes) - attacked,
             fooled=len(fooled),
             held=outcomes.count("held"),
             success_rate=len(fooled) / attacked if attacked else None,
-            robust_accuracy=1 - sum(self.success) / len(self.success) if true_labels else None,
+            robust_accuracy=1 - sum(self.success) / len(self.success) if known else None,
             lost_by_rounding=self._lost(),
             median_linf=_median([result.reached.linf for result in fooled]),
             median_l2=_median([result.reached.l2 for result in fooled]),

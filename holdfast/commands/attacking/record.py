@@ -95,8 +95,8 @@ class Totals(Part):
     robust_accuracy: Annotated[
         float | None,
         Field(
-            description="The share that is right under attack; none for targeted attacks, and where the "
-            "labels are the model's own."
+            description="The share that is right under attack; none for targeted attacks, for those without "
+            "a budget, and where the labels are the model's own."
         ),
     ]
     lost_by_rounding: Annotated[int, Field(description="Successes that are gone in 8 bits.")]

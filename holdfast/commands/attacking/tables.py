@@ -22,7 +22,7 @@ from holdfast.units import format_budget
 MOST_ROWS = 40
 
 #: A terminal of fewer columns gets fewer of the table's.
-_NARROW = 100
+_NARROW = 110
 
 _NORMS = {"linf": "L∞", "l2": "L2"}
 _LOST = "lost in 8 bits"

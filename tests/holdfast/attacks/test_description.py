@@ -16,7 +16,7 @@ from holdfast.units import Budget
 class Odd(BoundedParameters):
     """One parameter of each kind."""
 
-    whole: Annotated[int, Field(ge=1, le=5000)] = 3
+    whole: Annotated[int, Field(ge=1, le=5_000_000)] = 3
     least: Annotated[int, Field(ge=2)] = 2
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     free: float = 1.5
@@ -36,7 +36,7 @@ class Odd(BoundedParameters):
     [
         ("norm", "linf, l2", "linf"),
         ("epsilon", "image units, such as 8/255", "8/255"),
-        ("whole", "integer from 1 to 5,000", "3"),
+        ("whole", "integer from 1 to 5,000,000", "3"),
         ("least", "integer from 2", "2"),
         ("share", "number above 0 below 1", "0.5"),
         ("free", "number", "1.5"),
@@ -69,6 +69,10 @@ def test_every_attack_can_be_described(name: str) -> None:
 
 def test_the_norm_of_an_attack_that_has_no_choice_is_known() -> None:
     class Nearest(MinimalParameters):
+        @property
+        def norm(self) -> Literal["linf", "l2"]:
+            return "l2"
+
         def cost(self, classes: int) -> Cost:
             return Cost(1)
 

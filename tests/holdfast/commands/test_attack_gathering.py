@@ -92,6 +92,20 @@ def test_totals_are_summed_over_batches(manifest: Manifest) -> None:
     assert (totals.median_linf, totals.median_l2, totals.median_queries) == (0.1, 1.0, 3.0)
 
 
+def test_accuracy_is_only_told_of_true_labels_within_a_budget_and_without_a_target(
+    manifest: Manifest,
+) -> None:
+    def accuracy(attack: str, *settings: str, labels: Any = "option", **changes: Any) -> float | None:
+        added = add(gather(manifest, attack, *settings), [True, False], **changes)
+        return added.record(labels).totals.robust_accuracy
+
+    assert accuracy("pgd") == 0.5
+    assert accuracy("pgd", labels="model") is None
+    assert accuracy("pgd", "target=2", targets=np.array([2, 2])) is None
+    assert accuracy("ddn") is None
+    assert accuracy("ddn", "epsilon=0.5") == 0.5
+
+
 def test_nothing_finished_is_no_accuracy(manifest: Manifest) -> None:
     totals = gather(manifest, "pgd").record("option").totals
     assert (totals.images, totals.success_rate, totals.robust_accuracy) == (0, None, None)
