@@ -198,7 +198,7 @@ def _evidence(manifest: Manifest) -> Iterator[str]:
         yield ""
         yield f"{what} {side.capitalize()} {manifold.uncertain:.4g} an image is called uncertain, {side}"
         yield f"{manifold.suspect:.4g} suspect: thresholds that {first:.0%} and {second:.0%} of"
-        yield f"{manifold.images:,} clean held-out images are beyond. A verdict says what the image looks like"
+        yield f"{manifold.images:,} clean held-out images are beyond. A verdict says what an image looks like"
         yield "to the model; an adversary who knows the thresholds can stay within them."
     if imt is not None:
         low, high = imt.halved
