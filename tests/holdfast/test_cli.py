@@ -81,8 +81,9 @@ def test_nothing_heavy_is_imported_for(arguments: list[str]) -> None:
 def test_nothing_heavy_is_imported_to_complete() -> None:
     environment = {"_HOLDFAST_COMPLETE": "complete_bash", "COMP_WORDS": "holdfast ", "COMP_CWORD": "1"}
     assert imported(**environment) == ""
-    environment |= {"COMP_WORDS": "holdfast classify --", "COMP_CWORD": "2"}
-    assert imported(**environment) in ("", "pydantic")  # which Typer reads values with
+    for name in ("classify", "attack"):
+        environment |= {"COMP_WORDS": f"holdfast {name} --", "COMP_CWORD": "2"}
+        assert imported(**environment) in ("", "pydantic")  # which Typer reads values with
 
 
 def test_help_takes_less_than_a_third_of_a_second() -> None:

@@ -92,7 +92,7 @@ def test_totals_are_summed_over_batches(manifest: Manifest) -> None:
     assert (totals.median_linf, totals.median_l2, totals.median_queries) == (0.1, 1.0, 3.0)
 
 
-def test_accuracy_is_only_told_of_true_labels_within_a_budget_and_without_a_target(
+def test_accuracy_is_told_of_true_labels_within_a_budget_without_a_target(
     manifest: Manifest,
 ) -> None:
     def accuracy(attack: str, *settings: str, labels: Any = "option", **changes: Any) -> float | None:
