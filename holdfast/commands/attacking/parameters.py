@@ -95,13 +95,19 @@ def _refuse_unknown(settings: Iterable[_Setting], attacks: Sequence[Attack]) -> 
         if not meant:
             names = ", ".join(attack.name for attack in attacks)
             raise UsageError(f"{setting.attack} is not among the attacks: {names}.")
-        if not any(setting.name in attack.parameters.model_fields for attack in meant):
+        if not any(_knows(attack, setting) for attack in meant):
             names = ", ".join(attack.name for attack in meant)
             known = dict.fromkeys(name for attack in meant for name in attack.parameters.model_fields)
             raise UsageError(
                 f"{names} has no parameter {setting.name!r}.",
                 hint=f"It has: {', '.join(known)}. See: holdfast attack --list --attack {meant[0].name}",
             )
+
+
+def _knows(attack: Attack, setting: _Setting) -> bool:
+    """Whether it is a parameter, or the one norm that the attack has anyway."""
+    fields = attack.parameters.model_fields
+    return setting.name in fields or (setting.name == "norm" and [setting.value] == norms(attack.parameters))
 
 
 def _choose_one(
@@ -115,7 +121,8 @@ def _choose_one(
         if not setting.is_for(attack):
             continue
         if setting.name not in schema:
-            ignored.append(setting.name)
+            if not _knows(attack, setting):
+                ignored.append(setting.name)
         elif setting.name == "target" and setting.value in manifest.classes:
             values["target"] = manifest.classes.index(setting.value)
         else:

@@ -79,6 +79,15 @@ def test_an_option_is_ignored_by_attacks_without_it_where_another_has_it(manifes
     assert (fgsm.ignored, pgd.ignored) == (("steps",), ())
 
 
+def test_the_norm_of_an_attack_that_has_no_other_may_be_said(manifest: Manifest) -> None:
+    said = chosen(manifest, "ddn", norm="l2")
+    assert (said.parameters, said.ignored) == (chosen(manifest, "ddn").parameters, ())
+    _, ddn = choose(Words(["pgd", "ddn"], {"norm": "linf"}), manifest)
+    assert ddn.ignored == ("norm",)
+    with pytest.raises(UsageError, match="ddn has no parameter 'norm'"):
+        chosen(manifest, "ddn", norm="linf")
+
+
 @pytest.mark.parametrize(
     ("attacks", "options", "settings", "message", "hint"),
     [
