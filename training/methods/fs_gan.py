@@ -15,7 +15,7 @@ different latents z with different perturbations. Labels are smoothed by 0.5, as
 
 Where the text, the algorithm and the paper's other statements disagree, each choice is a parameter:
 
-- D is of the logits (Sec. IV-B); Secs. III-B and Fig. 1 speak of probabilities (``features``).
+- D is of the logits (Sec. IV-B); Sec. III-B speaks of probabilities (``features``).
 - G's output is added to the clean image, as in Algorithm 1; the text adds it to the last x' (``perturbs``).
 - With t > 1 the text trains the classifier on the last x' alone, the algorithm on each (``trains_on``); here
   each means one step on the mean of the losses. All the paper's experiments take t = 1, where both agree.

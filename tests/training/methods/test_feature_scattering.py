@@ -160,6 +160,25 @@ def test_scattered_images_stay_in_the_ball_and_in_range(network: Network) -> Non
     assert scattered.max() <= 1
 
 
+@pytest.mark.parametrize("images", [1, 2, 3, 60, 61, 128, 200])
+@pytest.mark.parametrize("solver", ["sinkhorn", "ipot"])
+def test_a_batch_of_any_size_is_scattered(network: Network, images: int, solver: str) -> None:
+    batch = torch.rand(images, 3, 8, 8)
+    network.eval()
+    method = FeatureScattering(Parameters.model_validate({"solver": solver, "ipot_outer": 5}))
+    scattered = method.scatter(network, batch, noise(0))
+    assert torch.isfinite(scattered).all()
+    moved = (scattered - start_of(batch, 0)).flatten(1).abs().amax(1)
+    assert (moved > 0.5 * EPSILON).all()
+
+
+def test_a_network_that_tells_nothing_apart_moves_nothing(network: Network) -> None:
+    torch.nn.init.zeros_(network.head.weight)
+    images = torch.rand(12, 3, 8, 8)
+    scattered = FeatureScattering(Parameters()).scatter(network.eval(), images, noise(0))
+    torch.testing.assert_close(scattered, start_of(images, 0))
+
+
 def test_scattering_moves_the_features_further_than_noise_does(network: Network) -> None:
     method = FeatureScattering(Parameters())
     images = torch.rand(60, 3, 8, 8)
