@@ -40,6 +40,7 @@ from torch.nn.functional import cross_entropy, logsigmoid, mse_loss
 
 from holdfast.attacks.ball import LInfBall
 from holdfast.attacks.noise import Noise
+from holdfast.errors import UsageError
 from holdfast.units import Budget
 from training.methods.companion import Companion
 from training.methods.method import Method, MethodParameters, Paper
@@ -133,6 +134,12 @@ class ATLD(Method[Parameters]):
     def loss(self, network: Network, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """Make the adversarial batch, let D learn from it, and judge the classifier on it (eq. 7)."""
         p = self.parameters
+        if p.invariance == "logits" and network.body._compiled_call_impl is not None:
+            raise UsageError(
+                "ATLD with method.invariance=logits goes through the network backwards three times, which a "
+                "compiled network's backward pass cannot.",
+                hint="Set compile=false.",
+            )
         moved = self.perturb(network, images, noise).requires_grad_(p.invariance == "logits")
         of_clean, of_moved = self._look(network, images, moved)
         for _ in range(p.discriminator_steps):

@@ -17,6 +17,7 @@ from support.robustness import accuracy, held_out, make_trainer, train
 from torch import Tensor, nn
 
 from holdfast.attacks.noise import TorchNoise
+from holdfast.errors import UsageError
 from training import checkpoint
 from training.checkpoint import load_exported, load_network
 from training.methods.atld import ATLD, Parameters, manifold_loss
@@ -254,6 +255,14 @@ def test_without_its_second_term_the_loss_is_smoothed_cross_entropy_on_the_adver
     method.discriminator.network.load_state_dict(before)
     expected = smoothed_cross_entropy(reference.train()(moved), labels)
     torch.testing.assert_close(method.loss(network, images, labels, noise()), expected)
+
+
+def test_a_compiled_network_is_refused_where_its_backward_pass_would_be_needed_again() -> None:
+    method, network, images, labels = make(invariance="logits")
+    network.body.compile()
+    with pytest.raises(UsageError, match="compiled") as caught:
+        method.loss(network, images, labels, noise())
+    assert "compile=false" in caught.value.hint
 
 
 def test_on_digits_the_classifier_and_the_discriminator_learn_together(tmp_path: Path) -> None:

@@ -199,3 +199,41 @@ def test_a_frozen_companion_passes_gradients_through_and_takes_none() -> None:
     loss.backward()
     assert images.grad is not None
     assert all(weight.grad is None and weight.requires_grad for weight in companion.network.parameters())
+
+
+def descend_on_two(rank: int, size: int, directory: str) -> None:
+    """One process of two: descend on half of a batch, and write down what the companion is then."""
+    torch.distributed.init_process_group("gloo", f"file://{directory}/store", rank=rank, world_size=size)
+    torch.manual_seed(rank)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    companion = Companion(
+        network, torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9), clip_norm=0.05
+    )
+    world = World(rank, size, torch.device("cpu"))
+    companion.join(world)
+    world.copy_from_leader(network)
+    for step in range(3):
+        companion.descend(network(halves(step)[rank]).square().mean())
+    save_file(companion.state(), Path(directory) / f"{rank}.safetensors")
+    torch.distributed.destroy_process_group()
+
+
+def halves(step: int) -> tuple[Tensor, ...]:
+    return torch.randn(8, 3, generator=torch.Generator().manual_seed(step)).chunk(2)
+
+
+def test_a_companion_is_the_same_on_all_processes_and_descends_their_mean_gradient(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(descend_on_two, (2, str(tmp_path)), nprocs=2)
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for step in range(3):
+        optimiser.zero_grad()
+        # Each half under its own batch statistics, as on two processes.
+        torch.stack([network(half).square().mean() for half in halves(step)]).mean().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 0.05)
+        optimiser.step()
+    for key, value in network.named_parameters():
+        torch.testing.assert_close(first[f"network.{key}"], value.detach())
