@@ -74,13 +74,14 @@ def test_an_attack_that_does_not_know_the_defence_is_one_crafted_on_the_model_wi
 
 
 def test_a_joint_attack_also_makes_the_image_look_natural(
-    defended_store: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+    defended_store: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--defence", "imt+", "--set", "loss=ce+0.5*manifold", "--steps", "3"]
+    arguments = ["--defence", "imt+", "--set", "loss=ce+0.5*manifold", "--steps", "3", "--out", str(tmp_path)]
     outcome = invoke(capsys, "attack", "judged", digits, *arguments, "--store", defended_store)
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith("pgd on judged/1 behind imt+: L∞ within 0.1, 3 steps, seed 0")
     assert "dynamic: the model takes a gradient step of its own at inference" in outcome.out
+    assert len(list((tmp_path / "pgd" / "adversarial").glob("*.png"))) == 20  # of one channel
 
 
 def test_a_model_of_class_centres_is_attacked_on_its_own_loss(
