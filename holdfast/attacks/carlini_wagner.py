@@ -25,7 +25,7 @@ from holdfast.attacks.loss import Loss
 from holdfast.attacks.nearest import Nearest
 from holdfast.attacks.objective import Objective
 from holdfast.attacks.oracle import Array
-from holdfast.attacks.parameters import Cost, MinimalParameters
+from holdfast.attacks.parameters import Cost, MinimalL2Parameters
 from holdfast.attacks.problem import Problem, Progress, stage
 from holdfast.attacks.targets import TargetableParameters
 
@@ -37,7 +37,7 @@ _PROGRESS = 0.9999
 _LARGEST_C = 1e10
 
 
-class CarliniWagnerParameters(MinimalParameters, TargetableParameters):
+class CarliniWagnerParameters(MinimalL2Parameters, TargetableParameters):
     """Adam on the perturbation's square and the margin, with a search for the weight between the two."""
 
     steps: Annotated[

@@ -20,7 +20,7 @@ from holdfast.attacks.nearest import Nearest
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.objective import Objective, ObjectiveText
 from holdfast.attacks.oracle import Array
-from holdfast.attacks.parameters import Cost, MinimalParameters
+from holdfast.attacks.parameters import Cost, MinimalL2Parameters
 from holdfast.attacks.problem import Problem
 from holdfast.attacks.targets import TargetableParameters
 
@@ -29,7 +29,7 @@ _LAST_STEP = 0.01
 _TINY = 1e-12
 
 
-class DDNParameters(MinimalParameters, TargetableParameters):
+class DDNParameters(MinimalL2Parameters, TargetableParameters):
     """Steps along the normalised gradient, each followed by a norm that success shrinks and failure grows."""
 
     steps: Annotated[int, Field(ge=1, le=10_000, description="Gradient steps.")] = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -80,12 +80,22 @@ class MinimalParameters(AttackParameters):
         Field(description="If given, only perturbations within it count; an image that needs more is held."),
     ] = None
 
-    @property
-    def norm(self) -> Literal["linf", "l2"]:
-        """The norm that is minimised."""
-        return "l2"
+    if TYPE_CHECKING:  # or pydantic would take it for what a parameter of that name in a subclass hides
+
+        @property
+        def norm(self) -> Literal["linf", "l2"]:
+            """The norm that is minimised."""
 
     @property
     def budget(self) -> tuple[Literal["linf", "l2"], float] | None:
         """See :attr:`AttackParameters.budget`."""
         return None if self.epsilon is None else (self.norm, self.epsilon)
+
+
+class MinimalL2Parameters(MinimalParameters):
+    """The same where the norm is L2 and no other."""
+
+    @property
+    def norm(self) -> Literal["linf", "l2"]:
+        """The norm that is minimised."""
+        return "l2"

@@ -19,6 +19,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "apgd-ce": {"steps": 6, "restarts": 2},
     "apgd-dlr": {"steps": 6},
     "apgd-t": {"steps": 6, "classes": 2},
+    "fab": {"steps": 5, "restarts": 2},
+    "fab-t": {"steps": 5, "classes": 3},
 }
 
 
