@@ -16,6 +16,7 @@ from serving.torchserve.launch import TorchServe, free_port
 from serving.torchserve.models import find_archives
 
 SHIPPED = Path(__file__).parents[3] / "model_store"
+DEFAULT = "pgd-at-cifar10"
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +27,11 @@ def archived_store(
     from training.archive import archive
 
     store = tmp_path_factory.mktemp("archived_store")
-    sources = [ModelStore(digits_store), ModelStore(defended_store)]
-    if SHIPPED.is_dir():
-        sources.append(ModelStore(SHIPPED))
-    for source in sources:
-        for name in source.names():
+    sources = [(ModelStore(path), ModelStore(path).names()) for path in (digits_store, defended_store)]
+    if (SHIPPED / DEFAULT).is_dir():
+        sources.append((ModelStore(SHIPPED), [DEFAULT]))
+    for source, names in sources:
+        for name in names:
             directory = source.directory(name)
             shutil.copytree(directory, store / name / directory.name)
             # Long enough for requests that are sent together to meet in one batch on a slow machine.
