@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from array_api_compat import array_namespace, device
 
 from holdfast.attacks.oracle import Array
+
+_NAMESPACES: dict[type, Any] = {}
+
+
+def namespace(array: Array) -> Any:
+    """The array API for an array: array_api_compat's, which is asked once for each kind of array."""
+    kind = type(array)
+    if kind not in _NAMESPACES:
+        _NAMESPACES[kind] = array_namespace(array)
+    return _NAMESPACES[kind]
+
+
+def cut(array: Array, low: float, high: float) -> Array:
+    """An array that nothing else needs, cut to [low, high]; in place where that saves memory and time."""
+    if isinstance(array, np.ndarray):
+        return np.clip(array, low, high, out=array)
+    return array_namespace(array).clip(array, low, high)
 
 
 def take(array: Array, rows: np.ndarray) -> Array:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from holdfast.attacks.arrays import take, to_numpy
+from holdfast.attacks.arrays import namespace, take, to_numpy
 from holdfast.attacks.loss import AdaptiveLoss, AnyLoss
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.objective import Objective
@@ -93,9 +92,9 @@ class Problem:
     def __len__(self) -> int:
         return int(self.images.shape[0])
 
-    @property
+    @cached_property
     def rows(self) -> np.ndarray:
-        """All rows, in order."""
+        """All rows, in order; not to be written to."""
         return np.arange(len(self))
 
     def part(self, rows: np.ndarray, progress: Progress | None = None) -> Problem:
@@ -138,8 +137,8 @@ class Problem:
         """
         aims = targets
         if aims is None and self.targets is not None:
-            aims = take(self.targets, rows)
-        labels = take(self.labels, rows)
+            aims = self._of(self.targets, rows)
+        labels = self._of(self.labels, rows)
         answers = [
             (weight / samples, self._gradient(images, rows, labels, loss, aims))
             for _ in range(samples)
@@ -157,7 +156,7 @@ class Problem:
 
     def fooled(self, logits: Array, rows: np.ndarray) -> np.ndarray:
         """Which of the answers (k, classes) for ``rows`` are what the attack wants: (k,) bool on the host."""
-        predicted = to_numpy(array_namespace(logits).argmax(logits, axis=1))
+        predicted = to_numpy(namespace(logits).argmax(logits, axis=1))
         hit: np.ndarray = predicted == self._wanted[rows]
         return hit if self.targets is not None else ~hit
 
@@ -183,8 +182,11 @@ class Problem:
     ) -> GradientAnswer:
         self._count(rows, backwards=True)
         if isinstance(loss, AdaptiveLoss) and loss.needs_originals:
-            return self.oracle.gradient(images, labels, loss, targets, take(self.images, rows))
+            return self.oracle.gradient(images, labels, loss, targets, self._of(self.images, rows))
         return self.oracle.gradient(images, labels, loss, targets)
+
+    def _of(self, array: Array, rows: np.ndarray) -> Array:
+        return array if rows is self.rows else take(array, rows)
 
     def _count(self, rows: np.ndarray, *, backwards: bool = False) -> None:
         each = passes(self.oracle)
@@ -193,9 +195,9 @@ class Problem:
         self.tally.backwards += len(rows) * each if backwards else 0
 
     def _look_for_zeros(self, answer: GradientAnswer, rows: np.ndarray) -> None:
-        xp = array_namespace(answer.gradient)
         # Only where the model still holds: DLR is constant, rightly, once the label has come third.
         held = ~self.fooled(answer.logits, rows)
-        blind = ~to_numpy(xp.any(answer.gradient != 0, axis=(1, 2, 3)))
-        self.tally.zeros += int(np.sum(held & blind))
-        self.tally.gradients += int(np.sum(held))
+        flat = namespace(answer.gradient).reshape(answer.gradient, (len(rows), -1))
+        blind = ~to_numpy(namespace(flat).any(flat, axis=1))
+        self.tally.zeros += int(np.count_nonzero(held & blind))
+        self.tally.gradients += int(np.count_nonzero(held))
