@@ -36,6 +36,9 @@ def make_trainer(directory: Path, recipe: str, *changes: str) -> Trainer:
         ("pgd-at-cifar10-small", ["precision=float32"], 3, 3),
         ("pgd-at-cifar10", ["method.random_start=false"], 8, 8),
         ("standard-cifar10", [], 1, 1),
+        ("mat-cifar10", ["method.steps=3"], 6, 5),
+        ("mat-cifar10", ["method.steps=3", "method.forwards=joint"], 5, 4),
+        ("mat-cifar10", ["method.beta=0"], 1, 1),
     ],
 )
 def test_the_parts_run_the_network_exactly_as_often_as_the_step(
@@ -45,7 +48,8 @@ def test_the_parts_run_the_network_exactly_as_often_as_the_step(
     parts = parts_of(trainer)
     assert (parts.forwards, parts.backwards) == (forwards, backwards)
     modes: list[tuple[str, bool]] = []
-    head = trainer.network.head
+    # MAT's losses are of the features, and its head is not run at all.
+    head = trainer.network.embedding or trainer.network.head
     head.register_forward_hook(lambda *_: modes.append(("forward", head.training)))
     head.register_full_backward_hook(lambda *_: modes.append(("backward", head.training)))
     trainer.network.train()

@@ -41,8 +41,8 @@ from training.models.network import Network, evaluating
 class Parameters(MethodParameters):
     """α, β and the inner PGD. None is in the paper: the PGD is TRADES', α and β are found in docs/methods."""
 
-    alpha: Annotated[float, Field(ge=0, description="α of eq. 9, on SO; 0 leaves it out.")] = 0.1
-    beta: Annotated[float, Field(ge=0, description="β of eq. 9, on BIBO; 0 leaves it out.")] = 3.0
+    alpha: Annotated[float, Field(ge=0, description="α of eq. 9, on SO; 0 leaves it out.")] = 0.01
+    beta: Annotated[float, Field(ge=0, description="β of eq. 9, on BIBO; 0 leaves it out.")] = 1.0
     norm: Literal["linf", "l2"] = "linf"
     epsilon: Annotated[Budget, Field(description="ε of eq. 8.")] = 8 / 255
     steps: Annotated[int, Field(ge=1, le=100, description="Of the PGD for eq. 8; TRADES: 10.")] = 10
