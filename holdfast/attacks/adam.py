@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from holdfast.attacks.arrays import take
+from holdfast.attacks.arrays import namespace, take
 from holdfast.attacks.oracle import Array
 
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
@@ -20,7 +19,7 @@ class Adam:
     """
 
     def __init__(self, like: Array, learning_rate: float) -> None:
-        xp = array_namespace(like)
+        xp = namespace(like)
         self._rate = learning_rate
         self._mean = xp.zeros_like(like)
         self._square = xp.zeros_like(like)

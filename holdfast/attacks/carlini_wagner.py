@@ -14,11 +14,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from array_api_compat import array_namespace
 from pydantic import Field
 
 from holdfast.attacks.adam import Adam
-from holdfast.attacks.arrays import each, like, take, to_numpy
+from holdfast.attacks.arrays import each, like, namespace, take, to_numpy
 from holdfast.attacks.ball import l2_norm
 from holdfast.attacks.definition import Attack
 from holdfast.attacks.loss import Loss
@@ -126,12 +125,12 @@ def _descend(
 
 def before_tanh(images: Array) -> Array:
     """w with (tanh w + 1) / 2 = x', but for a hair at black and white, where w would be infinite."""
-    return array_namespace(images).atanh((2 * images - 1) * _INSIDE)
+    return namespace(images).atanh((2 * images - 1) * _INSIDE)
 
 
 def after_tanh(w: Array) -> Array:
     """x' = (tanh w + 1) / 2."""
-    return (array_namespace(w).tanh(w) + 1) * 0.5
+    return (namespace(w).tanh(w) + 1) * 0.5
 
 
 def descent_gradient(images: Array, offset: Array, margin_gradient: Array, weight: Array) -> Array:

@@ -10,10 +10,9 @@ import math
 from typing import Annotated
 
 import numpy as np
-from array_api_compat import array_namespace
 from pydantic import Field
 
-from holdfast.attacks.arrays import copy, each, like, put, take, to_numpy
+from holdfast.attacks.arrays import copy, cut, each, like, namespace, put, take, to_numpy
 from holdfast.attacks.ball import l2_norm, linf_norm
 from holdfast.attacks.definition import Attack
 from holdfast.attacks.nearest import Nearest
@@ -61,7 +60,7 @@ def ddn(problem: Problem, parameters: DDNParameters) -> Array:
     p = parameters
     objective = Objective.parse(p.loss)
     objective = objective if problem.targets is None else objective.for_target()
-    xp = array_namespace(problem.images)
+    xp = namespace(problem.images)
     originals, rows = problem.images, problem.rows
     farthest = to_numpy(l2_norm(xp.maximum(originals, 1 - originals)))
     norm = np.minimum(np.full(len(problem), p.initial_norm, dtype=np.float32), farthest)
@@ -75,10 +74,11 @@ def ddn(problem: Problem, parameters: DDNParameters) -> Array:
         if step + 1 == p.steps:
             break
         size = _LAST_STEP + (1 - _LAST_STEP) * (1 + math.cos(math.pi * step / p.steps)) / 2
-        offset = offset + size * _direction(answer.gradient, problem.noise)
+        offset += size * _direction(answer.gradient, problem.noise)
         norm = np.minimum(norm * np.where(fooled, 1 - p.gamma, 1 + p.gamma).astype(np.float32), farthest)
-        scale = like(norm, originals) / xp.clip(l2_norm(offset), _TINY, None)
-        current = xp.clip(originals + offset * each(scale), 0.0, 1.0)
+        offset *= each(like(norm, originals) / cut(l2_norm(offset), _TINY, math.inf))
+        offset += originals
+        current = cut(offset, 0.0, 1.0)
         if p.levels is not None:
             current = xp.round(current * (p.levels - 1)) / (p.levels - 1)
     return nearest.images

@@ -17,10 +17,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from array_api_compat import array_namespace
 from pydantic import Field
 
-from holdfast.attacks.arrays import copy, each, like, put, take
+from holdfast.attacks.arrays import copy, cut, each, like, namespace, put, take
 from holdfast.attacks.definition import Attack
 from holdfast.attacks.oracle import Array
 from holdfast.attacks.parameters import Cost, MinimalParameters
@@ -63,7 +62,10 @@ class RaySParameters(MinimalParameters, TargetableParameters):
 
 
 def rays(problem: Problem, parameters: RaySParameters) -> Array:
-    """The nearest image found; the original where there was none."""
+    """The nearest image found; the original where there was none.
+
+    The mean over images of the radius found, ``AttackResult.linf``, is the paper's ADBD.
+    """
     p = parameters
     search = _Search(problem.images, p.tolerance)
     enough = p.epsilon if p.stop_at_success and p.epsilon is not None else 0.0
@@ -90,7 +92,7 @@ class _Search:
 
     def __init__(self, images: Array, tolerance: float) -> None:
         n = images.shape[0]
-        xp = array_namespace(images)
+        xp = namespace(images)
         self._images, self._tolerance = images, tolerance
         self._signs = xp.reshape(xp.ones_like(images), (n, -1))
         self._values: int = self._signs.shape[1]
@@ -116,7 +118,8 @@ class _Search:
         self._stride[rows[searching & fooled & (self._low[rows] == 0)]] *= 2
         self._searching[rows] = searching | fooled
         ended = self._searching[rows] & (self._high[rows] - self._low[rows] <= self._tolerance)
-        self._accept(rows[ended])
+        if ended.any():
+            self._accept(rows[ended])
         self._next_block(rows[ended | ~self._searching[rows]])
 
     def going(self, rows: np.ndarray, enough: float) -> np.ndarray:
@@ -140,26 +143,29 @@ class _Search:
         first, last = (like(edge[:, None], self._images) for edge in (first, first + self._size[rows]))
         best = take(self._signs, rows)
         flipped = (self._place >= first) & (self._place < last)
-        return array_namespace(best).where(flipped, -best, best)
+        return namespace(best).where(flipped, -best, best)
 
     def _along(self, signs: Array, radius: np.ndarray, rows: np.ndarray) -> Array:
-        xp = array_namespace(signs)
+        """The images at the radii along the directions ``signs``, an array that nothing else needs."""
         originals = take(self._images, rows)
-        offset = each(like(radius[rows], originals)) * xp.reshape(signs, tuple(originals.shape))
-        return xp.clip(originals + offset, 0.0, 1.0)
+        offset = namespace(signs).reshape(signs, tuple(originals.shape))
+        offset *= each(like(radius[rows], originals))
+        offset += originals
+        return cut(offset, 0.0, 1.0)
 
     def _accept(self, rows: np.ndarray) -> None:
-        if len(rows):
-            gain = self._radius[rows] - self._high[rows]
-            put(self._signs, rows, self._tried(rows))
-            # The first radius found is no gain over one before.
-            self._gain[rows] = np.where(self._found[rows], gain, self._high[rows] / 4)
-            self._improved[rows] |= ~self._found[rows] | (gain > 0)
-            self._radius[rows] = self._high[rows]
-            self._found[rows] = True
-            self._searching[rows] = False
+        gain = self._radius[rows] - self._high[rows]
+        put(self._signs, rows, self._tried(rows))
+        # The first radius found is no gain over one before.
+        self._gain[rows] = np.where(self._found[rows], gain, self._high[rows] / 4)
+        self._improved[rows] |= ~self._found[rows] | (gain > 0)
+        self._radius[rows] = self._high[rows]
+        self._found[rows] = True
+        self._searching[rows] = False
 
     def _next_block(self, rows: np.ndarray) -> None:
+        if not len(rows):
+            return
         self._low[rows], self._high[rows] = 0, self._radius[rows]
         stride = np.maximum(self._gain[rows] / 2, np.float32(self._tolerance))
         self._stride[rows] = np.where(self._found[rows], stride, 1)

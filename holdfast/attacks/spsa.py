@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
-from array_api_compat import array_namespace
 from pydantic import Field
 
 from holdfast.attacks.adam import Adam
-from holdfast.attacks.arrays import copy, like, put, take
+from holdfast.attacks.arrays import copy, cut, like, namespace, put, take
 from holdfast.attacks.ball import ball
 from holdfast.attacks.definition import Attack
 from holdfast.attacks.oracle import Array
@@ -86,8 +85,8 @@ def estimate(problem: Problem, images: Array, rows: np.ndarray, p: SPSAParameter
     [0, 1], as any model that is served expects; where that shortens a value's range, the mean is divided by
     the shorter range instead of 2δ, which keeps the estimate without bias for a linear margin.
     """
-    xp = array_namespace(images)
-    low, high = xp.clip(images - p.delta, 0.0, 1.0), xp.clip(images + p.delta, 0.0, 1.0)
+    xp = namespace(images)
+    low, high = cut(images - p.delta, 0.0, 1.0), cut(images + p.delta, 0.0, 1.0)
     middle, half = (high + low) / 2, (high - low) / 2
     noise = problem.noise.take(rows)
     shape = tuple(images.shape)
