@@ -60,8 +60,9 @@ def attack(
         source: Craft the images on this model instead, by all that the attack asks of it: a transfer attack.
             ``oracle`` then only judges them.
         eot: For a model that answers at random: craft on the mean of so many answers (expectation over
-            transformation, Athalye et al. 2018), each counted. The outcome is judged on single answers, as
-            the model is served.
+            transformation, Athalye et al. 2018), each counted: at most so many times the passes that the
+            parameters announce and one forward pass more. The outcome is judged on single answers, as the
+            model is served.
         batch_size: The most images that are worked on at a time; it bounds the memory.
         progress: Called with the steps done and in all, between steps; what it raises ends the attack.
 
