@@ -14,7 +14,7 @@ The authors' program (LitterQ/ATLD-pytorch) differs from the text; each choice i
 - D judges the logits (``latent: logits``), and takes two steps for each of the classifier's.
 - The classifier does not descend L_d at all, but w · s · MSE(f(x_adv), f(x)) of the logits, f(x) held fixed,
   with s = max|∂l/∂x_adv| / max|∂MSE/∂x_adv| anew for each batch (``invariance: logits``), w = 1/2, or 1/10 on
-  CIFAR-100. (The program forgets the magnitudes' bars.)
+  CIFAR-100. (The program forgets the magnitudes' bars.) It needs ``batch_norm: apart``.
 - x_adv starts at a random image of the ball, as our default does, eq. 24 at x (``random_start: false``).
 - D's first output is the probability that an image is *natural*. Here it is P(adversarial), as in the paper.
 
@@ -34,7 +34,7 @@ from contextlib import nullcontext
 from typing import Annotated, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid, mse_loss
 
@@ -86,6 +86,15 @@ class Parameters(MethodParameters):
         Literal["joint", "apart"],
         Field(description="Clean and adversarial images in one batch, or, as in the program, apart."),
     ] = "joint"
+
+    @model_validator(mode="after")
+    def _balance_needs_two_modes(self) -> Parameters:
+        if self.invariance == "logits" and self.batch_norm == "joint":
+            raise ValueError(
+                "invariance=logits needs batch_norm=apart: with both kinds of images in one batch the classifier "
+                "ends at constant logits, the more strongly drawn there by s the nearer it is"
+            )
+        return self
 
 
 class _Seen(NamedTuple):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from holdfast.attacks.noise import TorchNoise
 from holdfast.errors import UsageError
-from training import checkpoint
+from training import checkpoint, recipe
 from training.checkpoint import load_exported, load_network
 from training.methods.atld import ATLD, Parameters, manifold_loss
 from training.models import Network, build
@@ -115,8 +115,9 @@ def plain_step(
     return moved.detach(), wrong + p.invariance_weight * second, list(d.parameters())
 
 
-@pytest.mark.parametrize("batch_norm", ["joint", "apart"])
-@pytest.mark.parametrize("invariance", ["manifold", "logits"])
+@pytest.mark.parametrize(
+    ("invariance", "batch_norm"), [("manifold", "joint"), ("manifold", "apart"), ("logits", "apart")]
+)
 @pytest.mark.parametrize("latent", ["features", "logits"])
 def test_a_step_is_the_game_of_eq_7(latent: str, invariance: str, batch_norm: str) -> None:
     method, network, images, labels = make(
@@ -257,8 +258,13 @@ def test_without_its_second_term_the_loss_is_smoothed_cross_entropy_on_the_adver
     torch.testing.assert_close(method.loss(network, images, labels, noise()), expected)
 
 
+def test_the_programs_second_term_is_refused_where_its_balance_would_grow_without_end() -> None:
+    with pytest.raises(UsageError, match="needs batch_norm=apart"):
+        recipe.load("atld-digits", ["method.invariance=logits"])
+
+
 def test_a_compiled_network_is_refused_where_its_backward_pass_would_be_needed_again() -> None:
-    method, network, images, labels = make(invariance="logits")
+    method, network, images, labels = make(invariance="logits", batch_norm="apart")
     network.body.compile()
     with pytest.raises(UsageError, match="compiled") as caught:
         method.loss(network, images, labels, noise())
