@@ -91,8 +91,8 @@ class Parameters(MethodParameters):
     def _balance_needs_two_modes(self) -> Parameters:
         if self.invariance == "logits" and self.batch_norm == "joint":
             raise ValueError(
-                "invariance=logits needs batch_norm=apart: with both kinds of images in one batch the classifier "
-                "ends at constant logits, the more strongly drawn there by s the nearer it is"
+                "invariance=logits needs batch_norm=apart: with both kinds of images in one batch the "
+                "classifier ends at constant logits, the more strongly drawn there by s the nearer it is"
             )
         return self
 
