@@ -39,7 +39,7 @@ from report import Report, command_line, deliver, run
 
 from holdfast.attacks import attack
 from holdfast.attacks.onnx_oracle import OnnxOracle
-from holdfast.bundle import Bundle, resolve
+from holdfast.bundle import WEIGHTS, Bundle, resolve
 from holdfast.console import progress
 from holdfast.errors import UsageError
 from holdfast.units import format_budget, parse_budget
@@ -141,7 +141,7 @@ class Arena:
     def __init__(self, bundle: Bundle, subject: Subject, threads: int) -> None:
         self._subject = subject
         self._oracle = OnnxOracle(bundle, threads=threads)
-        self._digest = bundle.manifest.digest
+        self._weights = bundle.manifest.files[WEIGHTS].sha256
 
     def fight(
         self, match: Match, split: Split, batch: int, ledger: Ledger, *, again: bool = False
@@ -214,7 +214,7 @@ class Arena:
         """All that decides a side's outcome on a batch."""
         within = f"within {self._subject.epsilon:.6g}" if match.compares == "accuracy" else "unbounded"
         release, seed = f"{side} {version(side)}", f"seed {self._subject.seed}"
-        return "; ".join((self._digest, release, match.describe(), within, seed))
+        return "; ".join((self._weights, release, match.describe(), within, seed))
 
 
 def _theirs(run: Run) -> Runs:
