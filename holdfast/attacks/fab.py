@@ -34,6 +34,10 @@ from holdfast.attacks.targets import TargetableParameters
 #: How far random starts are from the image where nothing is known of its distance and no budget is given:
 #: twice this, as in the authors' code.
 _START = {"linf": 0.3, "l2": 1.0}
+#: How far past the boundary the final search aims, as a share of the line that is left.
+_PAST = 1e-3
+#: A margin below this share of the largest logit is rounding.
+_ROUNDING = 1e-6
 
 
 class _FABParameters(MinimalParameters):
@@ -207,7 +211,10 @@ def _boundary(
 
 
 def _search(problem: Problem, nearest: Nearest, region: Ball, steps: int) -> None:
-    """The final search (eq. 11): secants of the margin along the line from the original to what was found."""
+    """The final search (eq. 11): secants of the margin along the line from the original to what was found.
+
+    They aim a little past the boundary: on it, the rounding of another batch would change the class.
+    """
     rows = np.flatnonzero(np.isfinite(nearest.norms))
     if not len(rows):
         return
@@ -216,13 +223,14 @@ def _search(problem: Problem, nearest: Nearest, region: Ball, steps: int) -> Non
     near, below = np.zeros(len(rows)), problem.margin(take(problem.logits, rows), rows)
     far, above = np.ones(len(rows)), problem.margin(problem.ask(found, rows), rows)
     for _ in range(steps):
-        share = near + (far - near) * below / np.minimum(below - above, -1e-12)
+        share = near + (far - near) * np.clip(below / np.minimum(below - above, -1e-12) + _PAST, 0, 1)
         images = centre + each(like(share.astype(np.float32), centre)) * change
         logits = problem.ask(images, rows)
-        fooled, margin = problem.fooled(logits, rows), problem.margin(logits, rows)
-        nearest.offer(images, to_numpy(region.length(images - centre)), fooled, rows)
-        far, above = np.where(fooled, share, far), np.where(fooled, margin, above)
-        near, below = np.where(fooled, near, share), np.where(fooled, below, margin)
+        margin = problem.margin(logits, rows)
+        clear = margin > _ROUNDING * np.abs(to_numpy(logits)).max(1)
+        nearest.offer(images, to_numpy(region.length(images - centre)), clear, rows)
+        far, above = np.where(clear, share, far), np.where(clear, margin, above)
+        near, below = np.where(clear, near, share), np.where(clear, below, margin)
 
 
 _SOURCE = "Croce & Hein 2020, Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary Attack."

@@ -21,6 +21,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "apgd-t": {"steps": 6, "classes": 2},
     "fab": {"steps": 5, "restarts": 2},
     "fab-t": {"steps": 5, "classes": 3},
+    "square": {"query_budget": 60},
 }
 
 
