@@ -29,7 +29,8 @@ import typer
 from machine import Company, describe_company, describe_machine
 from paired import Spread, alternate, paired_ratio
 from report import Report, Sheet, command_line, deliver, run
-from step_parts import Parts, Piece, parts_of
+from step_parts import parts_of
+from step_pieces import Parts, Piece
 from torch import Tensor
 
 from holdfast.console import progress

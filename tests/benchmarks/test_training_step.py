@@ -33,12 +33,17 @@ def make_trainer(directory: Path, recipe: str, *changes: str) -> Trainer:
     [
         ("fs-cifar10", [], 3, 2),
         ("fs-cifar10", ["method.steps=2"], 4, 3),
+        ("fs-cifar10", ["method.perturbation=supervised"], 2, 2),
+        ("fs-cifar10", ["method.perturbation=random"], 1, 1),
         ("pgd-at-cifar10-small", ["precision=float32"], 3, 3),
         ("pgd-at-cifar10", ["method.random_start=false"], 8, 8),
         ("standard-cifar10", [], 1, 1),
         ("mat-cifar10", ["method.steps=3"], 6, 5),
         ("mat-cifar10", ["method.steps=3", "method.forwards=joint"], 5, 4),
         ("mat-cifar10", ["method.beta=0"], 1, 1),
+        ("atld-cifar10", ["method.discriminator=wrn-10-1"], 2, 2),
+        ("atld-cifar10", ["method.discriminator=mlp-1-8", "method.latent=logits", "method.steps=2"], 3, 3),
+        ("atld-cifar10", ["method.invariance=logits", "method.batch_norm=apart"], 3, 4),
     ],
 )
 def test_the_parts_run_the_network_exactly_as_often_as_the_step(
@@ -48,10 +53,10 @@ def test_the_parts_run_the_network_exactly_as_often_as_the_step(
     parts = parts_of(trainer)
     assert (parts.forwards, parts.backwards) == (forwards, backwards)
     modes: list[tuple[str, bool]] = []
-    # MAT's losses are of the features, and its head is not run at all.
-    head = trainer.network.embedding or trainer.network.head
-    head.register_forward_hook(lambda *_: modes.append(("forward", head.training)))
-    head.register_full_backward_hook(lambda *_: modes.append(("backward", head.training)))
+    # Not the head: MAT's losses are of the features, and so is what ATLD's discriminator judges.
+    last = trainer.network.body.get_submodule("hidden")
+    last.register_forward_hook(lambda *_: modes.append(("forward", last.training)))
+    last.register_full_backward_hook(lambda *_: modes.append(("backward", last.training)))
     trainer.network.train()
     trainer.take_step(*next(trainer.batches.epoch(0)))
     of_step = modes.copy()

@@ -160,9 +160,7 @@ class ATLD(Method[Parameters]):
         if p.invariance == "logits":
             distance = mse_loss(of_moved.logits, of_clean.logits.detach())
             return wrong + p.invariance_weight * _balance(wrong, distance, moved) * distance
-        with self.discriminator.frozen():
-            clean_verdict, moved_verdict = self._judge_both(of_clean.latents, of_moved.latents)
-        return wrong + p.invariance_weight * manifold_loss(clean_verdict.manifold, moved_verdict.manifold)
+        return wrong + p.invariance_weight * self.invariance_loss(of_clean.latents, of_moved.latents)
 
     def perturb(self, network: Network, images: Tensor, noise: Noise) -> Tensor:
         """Move the images so that their latents are easiest to tell from clean ones (eqs. 7, 24).
@@ -200,6 +198,17 @@ class ATLD(Method[Parameters]):
         of_clean, of_moved = self._judge_both(clean, moved)
         named = self._cross_entropy(of_clean.classes, labels) + self._cross_entropy(of_moved.classes, labels)
         return named - manifold_loss(of_clean.manifold, of_moved.manifold)
+
+    def invariance_loss(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """L_d as the classifier descends it: D's weights stand still (eq. 7).
+
+        Args:
+            clean: Latents of the clean images, (n, d).
+            moved: Latents of the adversarial images, (n, d).
+        """
+        with self.discriminator.frozen():
+            of_clean, of_moved = self._judge_both(clean, moved)
+        return manifold_loss(of_clean.manifold, of_moved.manifold)
 
     def _look(self, network: Network, images: Tensor, moved: Tensor) -> tuple[_Seen, _Seen]:
         """What the classifier makes of the clean and of the adversarial images."""
