@@ -61,7 +61,7 @@ class _ATLDWorks(Works):
     def joint(self) -> None:
         self._network.zero_grad(set_to_none=True)
         latents = self._run(torch.cat([self._images, self._scattered]))
-        latents.backward(torch.cat([self._cotangent, self._cotangent]))
+        latents.backward(torch.cat([self._cotangent, self._cotangent]))  # type: ignore[no-untyped-call]
 
     def balanced(self) -> None:
         self._network.zero_grad(set_to_none=True)
@@ -69,7 +69,7 @@ class _ATLDWorks(Works):
         latents = self._run(leaf)
         for _ in range(2):
             torch.autograd.grad(latents, leaf, self._cotangent, retain_graph=True)
-        latents.backward(self._cotangent)
+        latents.backward(self._cotangent)  # type: ignore[no-untyped-call]
 
     def project(self) -> None:
         size = self._parameters.step_size

@@ -107,7 +107,7 @@ class _MATWorks(Works):
     def joint(self) -> None:
         self._network.zero_grad(set_to_none=True)
         features = self._run(torch.cat([self._images, self._scattered]))
-        features.backward(torch.cat([self._cotangent, self._cotangent]))
+        features.backward(torch.cat([self._cotangent, self._cotangent]))  # type: ignore[no-untyped-call]
 
     def start(self) -> None:
         noise = self._trainer.noise.normal(self._images)

@@ -96,7 +96,7 @@ class Works:
 
     def train(self) -> None:
         self._network.zero_grad(set_to_none=True)
-        self._run(self._images).backward(self._cotangent)
+        self._run(self._images).backward(self._cotangent)  # type: ignore[no-untyped-call]
 
     def start(self) -> None:
         self._region.random(self._images, self._trainer.noise)
