@@ -43,6 +43,22 @@ _LIBRARIES = ("holdfast", "torch", "numpy")
 
 #: The variants that a method's document shows; the first line is the recipe itself.
 VARIANTS: dict[str, list[str]] = {
+    "atld": [
+        "",
+        "method.invariance_weight=1",
+        "method.invariance_weight=0",
+        "method.latent=logits",
+        "method.batch_norm=apart",
+        "method.batch_norm=apart method.invariance=logits",
+        "method.batch_norm=apart method.invariance=logits method.invariance_weight=0.5",
+        "method.batch_norm=apart method.invariance=logits method.invariance_weight=0.5 "
+        "method.latent=logits method.discriminator_steps=2",
+        "method.discriminator=wrn-28-5",
+        "method.discriminator=mlp-2-64",
+        "method.random_start=false",
+        "method.steps=3 method.step_size=0.05",
+        "method.label_smoothing=0",
+    ],
     "feature-scattering": [
         "",
         "method.sinkhorn_iterations=50",
