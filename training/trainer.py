@@ -147,7 +147,8 @@ class Trainer:
                     saved = time.monotonic()
             self._check(loss.item())
             self.epoch, self.step_in_epoch = self.epoch + 1, 0
-            measured = {"epoch": float(self.epoch), "loss": loss.item()} | self._monitor()
+            measured = {"epoch": float(self.epoch), "loss": loss.item()}
+            measured |= self.method.readings() | self._monitor()
             self.seconds = clock.tick()
             self.history.append(measured)
             self.reporter.epoch_ended(self.epoch, self.step, measured)

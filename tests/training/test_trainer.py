@@ -65,7 +65,7 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor])
     assert different == []
 
 
-@pytest.mark.parametrize("name", ["pgd-at-digits", "fs-digits"])
+@pytest.mark.parametrize("name", ["pgd-at-digits", "fs-digits", "atld-digits"])
 @pytest.mark.parametrize("interrupted_after", [1, 7, 30])
 def test_a_run_interrupted_at_any_step_ends_with_bit_identical_weights(
     tmp_path: Path, name: str, interrupted_after: int

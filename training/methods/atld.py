@@ -134,7 +134,12 @@ class ATLD(Method[Parameters]):
             weight_decay=p.discriminator_weight_decay,
         )
         self.discriminator = Companion(self._judge, optimiser, exported=True)
+        self._told_apart: Tensor | None = None
         return {"discriminator": self.discriminator}
+
+    def readings(self) -> dict[str, float]:
+        """The share of the last step's images, clean and adversarial, that D took for what they were."""
+        return {} if self._told_apart is None else {"told apart": self._told_apart.item()}
 
     def exported(self, network: Network) -> DefendedNetwork:
         """The classifier with its discriminator."""
@@ -196,6 +201,8 @@ class ATLD(Method[Parameters]):
             labels: (n,).
         """
         of_clean, of_moved = self._judge_both(clean, moved)
+        right = torch.cat([of_clean.manifold < 0, of_moved.manifold > 0])
+        self._told_apart = right.float().mean()
         named = self._cross_entropy(of_clean.classes, labels) + self._cross_entropy(of_moved.classes, labels)
         return named - manifold_loss(of_clean.manifold, of_moved.manifold)
 

@@ -69,6 +69,10 @@ class Method(ABC, Generic[P]):
         del network
         return {}
 
+    def readings(self) -> dict[str, float]:
+        """Shares in [0, 1] that tell how the last step went, beside its loss; logged after each epoch."""
+        return {}
+
     def exported(self, network: Network) -> Network:
         """The network that is exported: the classifier, or a network around it with what belongs to it.
 

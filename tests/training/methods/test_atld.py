@@ -288,6 +288,23 @@ def test_on_digits_the_classifier_and_the_discriminator_learn_together(tmp_path:
     assert all(value < 0 for value in apart)
 
 
+def test_the_log_tells_how_often_the_discriminator_is_right(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, "atld-digits", ["epochs=2"])
+    assert trainer.method.readings() == {}
+    trainer.run()
+    method = trainer.method
+    assert isinstance(method, ATLD)
+    shares = [row["told apart"] for row in trainer.history]
+    assert len(shares) == 2
+    assert method.readings() == {"told apart": shares[-1]}
+    clean, moved = torch.randn(8, 64), torch.randn(8, 64)
+    method.discriminator_loss(clean, moved, torch.zeros(8, dtype=torch.long))
+    with torch.no_grad():
+        manifold, _ = method.discriminator.network(torch.cat([clean, moved]))
+    right = int((manifold[:8] < 0).sum()) + int((manifold[8:] > 0).sum())
+    assert method.readings() == {"told apart": right / 16}
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("atld")
