@@ -11,20 +11,31 @@ def newest_evaluation(manifest: Manifest) -> Evaluation | None:
 
 
 def clean_figure(manifest: Manifest) -> Figure | None:
-    """Accuracy without an attack and without a defence at inference; None if it was not measured."""
+    """Accuracy without an attack and without a defence, as last measured; None if it never was."""
     return next((figure for figure in _static_figures(manifest) if figure.attack is None), None)
 
 
 def robust_figure(manifest: Manifest) -> Figure | None:
     """The lowest accuracy under attack, without a defence at inference; None if it was not measured.
 
-    Figures within the model's own threat model go before others: a smaller budget says less.
+    Of the last evaluation that attacked the model. Figures within the model's own threat model go before
+    others: a smaller budget says less.
     """
-    attacked = [figure for figure in _static_figures(manifest) if figure.attack is not None]
-    own = [figure for figure in attacked if figure.threat_model == manifest.threat_model]
-    return min(own or attacked, key=lambda figure: figure.accuracy, default=None)
+    for evaluation in _newest_first(manifest):
+        attacked = [
+            figure for figure in evaluation.figures if figure.defence == "none" and figure.attack is not None
+        ]
+        if attacked:
+            own = [figure for figure in attacked if figure.threat_model == manifest.threat_model]
+            return min(own or attacked, key=lambda figure: figure.accuracy)
+    return None
+
+
+def _newest_first(manifest: Manifest) -> list[Evaluation]:
+    return sorted(manifest.evaluations, key=lambda evaluation: evaluation.date, reverse=True)
 
 
 def _static_figures(manifest: Manifest) -> list[Figure]:
-    evaluation = newest_evaluation(manifest)
-    return [figure for figure in evaluation.figures if figure.defence == "none"] if evaluation else []
+    """Figures without a defence, the newest evaluation's first."""
+    evaluations = _newest_first(manifest)
+    return [figure for each in evaluations for figure in each.figures if figure.defence == "none"]
