@@ -36,14 +36,6 @@ class AutoParameters(BoundedParameters):
             "the last checkpoint.",
         ),
     ] = 0.75
-    eot: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=1_000,
-            description="Gradients that each step takes the mean of, for a model that answers at random.",
-        ),
-    ] = 1
     stop_at_success: Annotated[
         bool,
         Field(
@@ -55,7 +47,7 @@ class AutoParameters(BoundedParameters):
 
     def runs(self, runs: int, terms: int) -> Cost:
         """Of so many runs: a gradient for each term of the loss in each step, a look at the last image."""
-        gradients = runs * self.steps * self.eot * terms
+        gradients = runs * self.steps * terms
         return Cost(forwards=gradients + runs, backwards=gradients)
 
     @property
@@ -104,7 +96,7 @@ def climb(
     region = ball(p.norm, p.epsilon)
     centre = take(problem.images, rows)
     start = region.surface(centre, problem.noise.take(rows))
-    answer = problem.ascent(start, rows, objective, targets, samples=p.eot)
+    answer = problem.ascent(start, rows, objective, targets)
     state = _State.at(start, answer, centre, rows, targets, 2 * p.epsilon)
     best = _Best(start, stop=p.stop_at_success)
     best.meet(state, problem.fooled(answer.logits, rows))
@@ -118,7 +110,7 @@ def climb(
             ahead = region.project(state.current + _ALPHA * (ahead - state.current) + momentum, state.centre)
         state.previous, state.current = state.current, ahead
         if step < p.steps:
-            answer = problem.ascent(ahead, state.rows, objective, state.targets, samples=p.eot)
+            answer = problem.ascent(ahead, state.rows, objective, state.targets)
             state.learn(answer)
             best.meet(state, problem.fooled(answer.logits, state.rows))
             if step in looks:

@@ -10,7 +10,18 @@ from holdfast.attacks.parameters import AttackParameters
 from holdfast.errors import UsageError
 
 #: Modules of this package that define attacks, in ``ATTACKS``: from the plainest to the strongest.
-_MODULES = ("random_noise", "pgd", "carlini_wagner", "ddn", "spsa", "rays", "apgd", "fab", "square")
+_MODULES = (
+    "random_noise",
+    "pgd",
+    "carlini_wagner",
+    "ddn",
+    "spsa",
+    "rays",
+    "apgd",
+    "fab",
+    "square",
+    "autoattack",
+)
 
 
 @cache

@@ -16,7 +16,7 @@ from array_api_compat import array_namespace
 from holdfast.attacks import flags
 from holdfast.attacks.arrays import copy, like, put, take, to_numpy
 from holdfast.attacks.ball import ball, l2_norm, linf_norm
-from holdfast.attacks.catalogue import attack_of
+from holdfast.attacks.catalogue import attack_of, find
 from holdfast.attacks.definition import Attack
 from holdfast.attacks.eot import EOTOracle
 from holdfast.attacks.noise import ImageNoise
@@ -195,6 +195,7 @@ def _judge(
         backwards=victim.tally.backwards,
         gradients=victim.tally.gradients,
         zero_gradients=victim.tally.zeros,
+        fooled_by=np.where(fooled, victim.tally.fooled_by, ""),
         seed=parameters.seed,
         seconds=0.0,
     )
@@ -224,6 +225,7 @@ def _join(images: Array, parts: list[AttackResult]) -> AttackResult:
         backwards=sum(part.backwards for part in parts),
         gradients=sum(part.gradients for part in parts),
         zero_gradients=sum(part.zero_gradients for part in parts),
+        fooled_by=np.concatenate([part.fooled_by for part in parts]),
         seed=parts[0].seed,
         seconds=0.0,
     )
@@ -243,6 +245,13 @@ def _with_flags(
         *(zeros if kind.access == "gradient" else []),
         *flags.randomised(difference / scale, eot),
         *flags.dynamic(oracle),
+        *flags.left_to_black_box(_blind(found), len(found.fooled_by)),
         *flags.lost_by_rounding(lost, successes),
     ]
     return replace(found, seconds=seconds, flags=raised)
+
+
+def _blind(found: AttackResult) -> dict[str, int]:
+    """How many images each attack of an ensemble fooled that sees no gradient."""
+    names = sorted({name for name in found.fooled_by if name and find(name).access != "gradient"})
+    return {name: int(np.sum(found.fooled_by == name)) for name in names}

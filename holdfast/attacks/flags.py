@@ -37,6 +37,7 @@ class Flag:
 #: Shares below these are noise rather than a sign.
 _ZERO_SHARE = 0.02
 _CLEARLY = 0.02
+_LEFT_SHARE = 0.002
 
 
 def zero_gradient(zeros: int, total: int) -> list[Flag]:
@@ -96,6 +97,26 @@ def lost_by_rounding(lost: int, successes: int) -> list[Flag]:
             f"{lost} of {successes} successes are gone once the image is rounded to 8 bits, as a PNG stores "
             "it: they do not survive being sent as a file",
         )
+    ]
+
+
+def left_to_black_box(fooled: Mapping[str, int], images: int) -> list[Flag]:
+    """For an ensemble's attacks without gradients, which come last and should find nothing left to fool.
+
+    AutoAttack takes the same share for a sign that an evaluation by gradients is unreliable.
+
+    Args:
+        fooled: How many images each of them fooled, by name.
+        images: How many there were.
+    """
+    return [
+        Flag(
+            "black_box_beats_white_box",
+            f"{name}, which sees no gradient, fools {count} of {images} images that no attack by gradient "
+            "fooled: the gradient is masked",
+        )
+        for name, count in fooled.items()
+        if count > max(1, _LEFT_SHARE * images)
     ]
 
 

@@ -42,9 +42,11 @@ class Tally:
         backwards: Backward passes.
         zeros: Gradients of images not yet fooled that were exactly zero.
         gradients: Gradients of images not yet fooled.
+        fooled_by: (n,) str, the part of an ensemble that fooled each image; empty where none did.
     """
 
     queries: np.ndarray
+    fooled_by: np.ndarray
     forwards: int = 0
     backwards: int = 0
     zeros: int = 0
@@ -53,7 +55,7 @@ class Tally:
     @classmethod
     def of(cls, images: int) -> Tally:
         """Nothing spent yet."""
-        return cls(np.zeros(images, dtype=np.int64))
+        return cls(np.zeros(images, dtype=np.int64), np.full(images, "", dtype=object))
 
 
 @dataclass
@@ -84,6 +86,9 @@ class Problem:
     tally: Tally
     progress: Progress = silent
     places: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    #: The last answer with a gradient, its rows and who was fooled: most cores ask for that right away.
+    _judged: tuple[Array, np.ndarray, np.ndarray] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.places) == 0:
@@ -117,13 +122,7 @@ class Problem:
         return self.oracle.logits(images)
 
     def ascent(
-        self,
-        images: Array,
-        rows: np.ndarray,
-        objective: Objective,
-        targets: Array | None = None,
-        *,
-        samples: int = 1,
+        self, images: Array, rows: np.ndarray, objective: Objective, targets: Array | None = None
     ) -> GradientAnswer:
         """Logits, objective and its gradient for ``images`` (k, c, h, w), made from the originals ``rows``.
 
@@ -132,30 +131,32 @@ class Problem:
             rows: (k,).
             objective: What is ascended; its losses are targeted where there are targets.
             targets: (k,), in place of the problem's own.
-            samples: Answers to take the mean of, for a model that answers at random: expectation over
-                transformation (Athalye et al. 2018).
         """
         aims = targets
         if aims is None and self.targets is not None:
             aims = self._of(self.targets, rows)
         labels = self._of(self.labels, rows)
-        answers = [
-            (weight / samples, self._gradient(images, rows, labels, loss, aims))
-            for _ in range(samples)
-            for weight, loss in objective.terms
+        terms = [
+            (weight, self._gradient(images, rows, labels, loss, aims)) for weight, loss in objective.terms
         ]
-        answer = answers[0][1]
-        if len(answers) > 1 or answers[0][0] != 1.0:
+        answer = terms[0][1]
+        if len(terms) > 1 or terms[0][0] != 1.0:
             answer = GradientAnswer(
-                sum(term.logits for _, term in answers) / len(answers),
-                sum(weight * term.loss for weight, term in answers),
-                sum(weight * term.gradient for weight, term in answers),
+                answer.logits,
+                sum(weight * term.loss for weight, term in terms),
+                sum(weight * term.gradient for weight, term in terms),
             )
         self._look_for_zeros(answer, rows)
         return answer
 
+    def credit(self, rows: np.ndarray, name: str) -> None:
+        """Say which part of an ensemble fooled the images made from the originals ``rows``."""
+        self.tally.fooled_by[self.places[rows]] = name
+
     def fooled(self, logits: Array, rows: np.ndarray) -> np.ndarray:
         """Which of the answers (k, classes) for ``rows`` are what the attack wants: (k,) bool on the host."""
+        if self._judged is not None and self._judged[0] is logits and self._judged[1] is rows:
+            return self._judged[2].copy()
         predicted = to_numpy(namespace(logits).argmax(logits, axis=1))
         hit: np.ndarray = predicted == self._wanted[rows]
         return hit if self.targets is not None else ~hit
@@ -189,6 +190,7 @@ class Problem:
         return array if rows is self.rows else take(array, rows)
 
     def _count(self, rows: np.ndarray, *, backwards: bool = False) -> None:
+        self._judged = None
         each = passes(self.oracle)
         np.add.at(self.tally.queries, self.places[rows], each)
         self.tally.forwards += len(rows) * each
@@ -196,8 +198,10 @@ class Problem:
 
     def _look_for_zeros(self, answer: GradientAnswer, rows: np.ndarray) -> None:
         # Only where the model still holds: DLR is constant, rightly, once the label has come third.
-        held = ~self.fooled(answer.logits, rows)
+        fooled = self.fooled(answer.logits, rows)
+        held = ~fooled
         flat = namespace(answer.gradient).reshape(answer.gradient, (len(rows), -1))
         blind = ~to_numpy(namespace(flat).any(flat, axis=1))
         self.tally.zeros += int(np.count_nonzero(held & blind))
         self.tally.gradients += int(np.count_nonzero(held))
+        self._judged = (answer.logits, rows, fooled)

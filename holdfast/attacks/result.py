@@ -30,6 +30,8 @@ class AttackResult:
         backwards: Backward passes spent, summed over images.
         gradients: Gradients of images not yet fooled.
         zero_gradients: Of these, the ones that were exactly zero.
+        fooled_by: (n,) str on the host, which attack of an ensemble fooled each image; empty for images that
+            hold or were wrong from the start, and for an attack that is no ensemble.
         seed: Of all that was random.
         seconds: Wall time.
         flags: Why not to believe the outcome; empty where nothing looked wrong.
@@ -48,6 +50,7 @@ class AttackResult:
     backwards: int
     gradients: int
     zero_gradients: int
+    fooled_by: np.ndarray
     seed: int
     seconds: float
     flags: list[Flag] = field(default_factory=list)

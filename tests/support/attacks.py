@@ -22,6 +22,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "fab": {"steps": 5, "restarts": 2},
     "fab-t": {"steps": 5, "classes": 3},
     "square": {"query_budget": 60},
+    "autoattack": {"steps": 4, "query_budget": 20},
 }
 
 

@@ -46,6 +46,7 @@ def add(gathering: Gathering, fooled: list[bool], **changes: Any) -> Gathering:
         "backwards": 2 * n,
         "gradients": 2 * n,
         "zero_gradients": 0,
+        "fooled_by": np.full(n, "", dtype=object),
         "seed": 0,
         "seconds": 1.0,
     }
