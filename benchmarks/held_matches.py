@@ -179,6 +179,8 @@ def _adv_lib(attack: str, **settings: Any) -> Callable[[Subject], Run]:
 def matches() -> dict[str, Match]:
     """All of them by name, the cheapest first."""
     auto = AUTOATTACK
+    # As AutoAttack has it: only what falls within the budget counts, and so nothing is sought after that.
+    boundary = {"steps": 100, "final_search": 0, "stop_at_success": True}
     found = (
         Match("fgsm", "fgsm", "accuracy", 1000, {}, {FOOLBOX: _foolbox("LinfFastGradientAttack")}),
         Match(
@@ -198,9 +200,20 @@ def matches() -> dict[str, Match]:
             {FOOLBOX: _foolbox("LinfPGD", steps=20, rel_stepsize=0.25, random_start=True)},
         ),
         Match("apgd-ce", "apgd-ce", "accuracy", 500, {"steps": 100}, {auto: _autoattack("apgd-ce")}),
-        Match("apgd-dlr", "apgd-dlr", "accuracy", 500, {"steps": 100}, {auto: _autoattack("apgd-dlr")}),
+        Match("apgd-dlr", "apgd-dlr", "accuracy", 300, {"steps": 100}, {auto: _autoattack("apgd-dlr")}),
         Match(
-            "apgd-t", "apgd-t", "accuracy", 200, {"steps": 100, "classes": 9}, {auto: _autoattack("apgd-t")}
+            "apgd-t", "apgd-t", "accuracy", 100, {"steps": 100, "classes": 9}, {auto: _autoattack("apgd-t")}
+        ),
+        Match("fab", "fab", "accuracy", 100, boundary, {auto: _autoattack("fab")}),
+        Match("fab-t", "fab-t", "accuracy", 100, {**boundary, "classes": 9}, {auto: _autoattack("fab-t")}),
+        Match("square", "square", "accuracy", 100, {"query_budget": 5000}, {auto: _autoattack("square")}),
+        Match(
+            "autoattack",
+            "autoattack",
+            "accuracy",
+            100,
+            {},
+            {auto: _autoattack("apgd-ce", "apgd-t", "fab-t", "square")},
         ),
         Match(
             "ddn",
@@ -217,7 +230,7 @@ def matches() -> dict[str, Match]:
             "cw-l2",
             "cw-l2",
             "norm",
-            50,
+            40,
             {"steps": 100, "searches": 9, "initial_c": 1e-3, "learning_rate": 0.01, "abort_early": False},
             {
                 FOOLBOX: _foolbox(
