@@ -4,7 +4,7 @@ Adversarial Robustness"): MAT's closest relative, and its baseline.
 Each class has a fixed centre μ_k of length C in feature space, all as far apart as can be
 (``holdfast/centers.py``), and features are drawn to it by their Euclidean distance:
 
-    L_MMC(x, y) = ½ ‖φ(x) − μ_y‖²                                                   (eq. 8; MAT eq. 2)
+    L_MMC(x, y) = ½ ‖φ(x) − μ_y‖²                                                         (MAT eq. 2)
 
 An image is of the class whose centre is nearest; all centres being as long, that is the one that φ points to
 most, so that the logits served are the same cosines as MAT's. With adversarial training a share λ of the loss
@@ -37,7 +37,7 @@ from training.models.network import Network, evaluating
 
 
 class Parameters(InnerAttack):
-    """The paper's (Sec. 4), and for adversarial training those of the authors' program."""
+    """Those of the authors' program, with our budget: theirs is 8/256, in steps of 2/256."""
 
     norm_of_centres: Annotated[float, Field(gt=0, description="C, the length of the centres; 10.")] = 10.0
     adversarial: Annotated[

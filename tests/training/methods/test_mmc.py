@@ -45,13 +45,13 @@ def centres(network: Network) -> Tensor:
 
 
 def plain_loss(network: Network, images: Tensor, labels: Tensor) -> Tensor:
-    """Eq. 8, image by image."""
+    """½ ‖φ − μ_y‖², image by image."""
     features = network.features(images)
     terms = [0.5 * torch.dist(phi, centres(network)[y]) ** 2 for phi, y in zip(features, labels, strict=True)]
     return torch.stack(terms).mean()
 
 
-def test_without_adversarial_training_the_loss_is_equation_8(network: Network) -> None:
+def test_without_adversarial_training_the_loss_is_half_the_squared_distance(network: Network) -> None:
     images, labels = batch()
     reference = copy.deepcopy(network)
     expected = plain_loss(reference, images, labels)
