@@ -66,7 +66,7 @@ def test_a_run_is_exported_and_says_what_to_do_next(
     assert f"Exported {bundle.root}" in outcome.out
     assert "holdfast evaluate mine/1" in outcome.out
     assert "the run is not finished: epoch 0 of 2" in outcome.err
-    assert "12 of 12 steps (100%)" in outcome.err
+    assert "13 of 13 steps (100%)" in outcome.err
 
     again = invoke(capsys, "export", run, "--name", "mine", "--version", "1", "--store", tmp_path)
     assert again.code == 2

@@ -236,7 +236,7 @@ def test_a_defended_network_is_not_exported_without_held_out_images(tmp_path: Pa
 
 
 @given(drawn=bodies())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_random_networks_are_transformed_alike(drawn: tuple[nn.Module, tuple[int, int, int]]) -> None:
     body, shape = drawn
     network = defend(assemble(body, shape))
