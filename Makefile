@@ -15,7 +15,7 @@ serve: serve-env ## Serve model_store on http://127.0.0.1:8000 (HOLDFAST_HOST, H
 	@exec $(SERVE)/bin/holdfast serve
 
 test: dev-env ## Run the tests (PYTEST_ARGS="-k classify -x")
-	$(DEV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(DEV)/bin/python -m pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 lint: dev-env ## Check style, types, and that imports point down
 	$(DEV)/bin/ruff check
