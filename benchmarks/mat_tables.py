@@ -212,7 +212,7 @@ class Measured:
 def sheet(title: str, measured: Mapping[str, Sequence[Mapping[str, float]]], seeds: int) -> Sheet:
     """A table with a row for each network."""
     # A network without centres lacks some columns.
-    columns = list(max((run for runs in measured.values() for run in runs), key=len))
+    columns = max((list(run) for runs in measured.values() for run in runs), key=len)
     note = f"Means over {seeds} seeds, with the lowest and the highest." if seeds > 1 else ""
     table = Sheet(title, ("", *(f">{column}" for column in columns)), note)
     for name, runs in measured.items():

@@ -6,10 +6,9 @@ from dataclasses import dataclass, fields
 from typing import Annotated
 
 import numpy as np
-from array_api_compat import array_namespace
 from pydantic import Field
 
-from holdfast.attacks.arrays import copy, each, put, take, to_numpy
+from holdfast.attacks.arrays import copy, each, namespace, put, take, to_numpy
 from holdfast.attacks.ball import ball
 from holdfast.attacks.objective import Objective
 from holdfast.attacks.oracle import Array, GradientAnswer
@@ -171,7 +170,7 @@ class _State:
         size: float,
     ) -> _State:
         """At the start of a run, where the model gave that answer."""
-        xp = array_namespace(start)
+        xp = namespace(start)
         loss, gradient = answer.loss, answer.gradient
         return cls(
             rows=rows,
@@ -194,13 +193,17 @@ class _State:
     def learn(self, answer: GradientAnswer) -> None:
         """Take in the answer at ``current``."""
         loss, gradient = answer.loss, answer.gradient
-        xp = array_namespace(loss)
+        xp = namespace(loss)
         self.rises = self.rises + xp.astype(loss > self.loss, loss.dtype)
         self.loss, self.gradient = loss, gradient
         better = loss > self.best_loss
-        self.best = xp.where(each(better), self.current, self.best)
-        self.best_gradient = xp.where(each(better), gradient, self.best_gradient)
-        self.best_loss = xp.where(better, loss, self.best_loss)
+        rose = to_numpy(better)
+        if rose.all():  # as it is at first, and always in a batch of one that rises: no copy
+            self.best, self.best_gradient, self.best_loss = self.current, gradient, loss
+        elif rose.any():
+            self.best = xp.where(each(better), self.current, self.best)
+            self.best_gradient = xp.where(each(better), gradient, self.best_gradient)
+            self.best_loss = xp.where(better, loss, self.best_loss)
 
     def check(self, steps: int, rho: float) -> None:
         """At a checkpoint, ``steps`` after the last: halve η and return to x_max where the run is stuck.
@@ -208,7 +211,7 @@ class _State:
         Conditions 1 and 2 of Sec. 3.1: the loss rose in too few of the steps, or neither η nor f_max has
         changed since the last checkpoint.
         """
-        xp = array_namespace(self.loss)
+        xp = namespace(self.loss)
         stuck = (self.rises <= rho * steps) | (~self.halved & (self.checked_loss >= self.best_loss))
         self.size = xp.where(stuck, self.size / 2, self.size)
         self.current = xp.where(each(stuck), self.best, self.current)

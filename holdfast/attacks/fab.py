@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from array_api_compat import array_namespace
 from pydantic import Field, model_validator
 
 from holdfast.attacks.apgd import likeliest_others
-from holdfast.attacks.arrays import each, like, take, to_numpy
+from holdfast.attacks.arrays import each, like, namespace, take, to_numpy
 from holdfast.attacks.ball import Ball, ball, l2_norm
 from holdfast.attacks.definition import Attack
 from holdfast.attacks.hyperplane import to_hyperplane
@@ -147,7 +146,7 @@ def _run(
 ) -> None:
     """One run of Algorithm 1 for the originals ``rows``; what it finds goes to ``nearest``."""
     region = ball(p.norm, p.epsilon or _START[p.norm])
-    xp = array_namespace(problem.images)
+    xp = namespace(problem.images)
     centre = take(problem.images, rows)
     current = centre
     if random_start:
@@ -176,7 +175,7 @@ def _run(
 
 def _lean(ahead: Array, home: Array, most: float) -> Array:
     """α: how far to lean to the original's own way to the boundary (eq. 9)."""
-    xp = array_namespace(ahead)
+    xp = namespace(ahead)
     ahead, home = xp.clip(ahead, 1e-8, None), xp.clip(home, 1e-8, None)
     return xp.clip(ahead / (ahead + home), 0.0, most)
 
@@ -192,7 +191,7 @@ def _boundary(
     if aim is not None:
         answer = problem.ascent(images, rows, difference, like(aim[rows], images))
         return answer.loss, answer.gradient
-    xp = array_namespace(images)
+    xp = namespace(images)
     labels, classes = to_numpy(problem.labels)[rows], problem.oracle.classes
     gap = slope = distance = None
     for other in range(1, classes):

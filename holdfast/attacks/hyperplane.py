@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
-from holdfast.attacks.arrays import each
+from holdfast.attacks.arrays import each, namespace
 from holdfast.attacks.oracle import Array
 
 #: A slope below this share of the image's steepest helps nothing and only costs digits.
@@ -31,7 +29,7 @@ def to_hyperplane(images: Array, slope: Array, gap: Array, norm: str) -> Array:
         δ (n, c, h, w). Where no image of [0, 1] is on the hyperplane, the way to the one that comes nearest;
         where the slope is zero, nothing moves.
     """
-    xp = array_namespace(images)
+    xp = namespace(images)
     weight = xp.abs(slope)
     steepest = xp.clip(xp.max(weight, axis=(1, 2, 3)), _TINY, None)
     weight = weight / each(steepest)

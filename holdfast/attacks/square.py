@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import Annotated, Protocol
 
 import numpy as np
-from array_api_compat import array_namespace
 from pydantic import Field
 
-from holdfast.attacks.arrays import copy, each, like, put, take
+from holdfast.attacks.arrays import copy, each, like, namespace, put, take
 from holdfast.attacks.ball import l2_norm
 from holdfast.attacks.definition import Attack
 from holdfast.attacks.oracle import Array
@@ -130,10 +129,10 @@ class _LInfSearch:
         window, _ = windows(draws[:, :2], min(size, height, width), height, width)
         high = draws[:, 2:, None, None] >= 0.5
         moved = self._at_edge(centre, like(high, centre))
-        return array_namespace(best).where(like(window, centre), moved, best)
+        return namespace(best).where(like(window, centre), moved, best)
 
     def _at_edge(self, centre: Array, high: Array) -> Array:
-        xp = array_namespace(centre)
+        xp = namespace(centre)
         sign = 2.0 * xp.astype(high, centre.dtype) - 1.0
         return xp.clip(centre + self._epsilon * sign, 0.0, 1.0)
 
@@ -152,7 +151,7 @@ class _L2Search:
 
     def propose(self, best: Array, centre: Array, size: int, draws: np.ndarray) -> Array:
         """See :meth:`_Search.propose`."""
-        xp = array_namespace(best)
+        xp = namespace(best)
         height, width = centre.shape[2:]
         odd = max(size, 3) // 2 * 2 + 1
         extent = min(odd, height, width)
@@ -172,13 +171,13 @@ class _L2Search:
         return self._on_sphere(centre, xp.where(taken, new, xp.where(both, zero, change)))
 
     def _on_sphere(self, centre: Array, change: Array) -> Array:
-        xp = array_namespace(centre)
+        xp = namespace(centre)
         return xp.clip(centre + change * each(self._epsilon / (l2_norm(change) + _TINY)), 0.0, 1.0)
 
 
 def _channel_norm(change: Array) -> Array:
     """‖·‖₂ of each channel, (n, c, 1, 1)."""
-    return array_namespace(change).sum(change * change, axis=(2, 3), keepdims=True) ** 0.5
+    return namespace(change).sum(change * change, axis=(2, 3), keepdims=True) ** 0.5
 
 
 ATTACKS = (
