@@ -66,22 +66,22 @@ class AutoAttackParameters(BoundedParameters):
         )
 
     @property
-    def samples(self) -> int:
-        """Answers that every answer is the mean of."""
+    def answers(self) -> int:
+        """See :attr:`holdfast.attacks.parameters.AttackParameters.answers`."""
         return _SAMPLES if self.version == "rand" else 1
 
     def cost(self, classes: int) -> Cost:
         """Of all attacks, and a look after each."""
         spent = Cost(forwards=len(self.members))
         for member in self.members:
-            spent += member.cost(classes) * self.samples
+            spent += member.cost(classes) * self.answers
         return spent
 
 
 def autoattack(problem: Problem, parameters: AutoAttackParameters) -> Array:
     """One attack after another; which of them fooled an image goes to its credit."""
     p = parameters
-    crafted = problem if p.samples == 1 else replace(problem, oracle=EOTOracle(problem.oracle, p.samples))
+    crafted = problem if p.answers == 1 else replace(problem, oracle=EOTOracle(problem.oracle, p.answers))
     region = ball(p.norm, p.epsilon)
     adversarial = copy(problem.images)
     rows = problem.rows

@@ -60,19 +60,24 @@ def attack(
         source: Craft the images on this model instead, by all that the attack asks of it: a transfer attack.
             ``oracle`` then only judges them.
         eot: For a model that answers at random: craft on the mean of so many answers (expectation over
-            transformation, Athalye et al. 2018), each counted: at most so many times the passes that the
-            parameters announce and one forward pass more. The outcome is judged on single answers, as the
+            transformation, Athalye et al. 2018), each counted; see
+            :func:`holdfast.attacks.parameters.announced`. The outcome is judged on single answers, as the
             model is served.
         batch_size: The most images that are worked on at a time; it bounds the memory.
         progress: Called with the steps done and in all, between steps; what it raises ends the attack.
 
     Raises:
-        ValueError: The images, labels and targets do not fit together or the model.
+        ValueError: The images, labels and targets do not fit together or the model; fewer than one answer to
+            take the mean of; means of an attack that takes means by itself.
         UnsupportedLossError: The parameters name a loss that the model has not got.
     """
     started = time.perf_counter()
     _check(images, labels, targets, oracle, batch_size)
     kind = attack_of(parameters)
+    if eot != 1 and parameters.answers != 1:
+        raise ValueError(
+            f"{kind.name} takes the mean of {parameters.answers} answers by itself; leave eot at 1"
+        )
     if eot != 1:
         source = EOTOracle(oracle if source is None else source, eot)
     streams = noise or ImageNoise.of(parameters.seed, to_numpy(images))
@@ -81,7 +86,7 @@ def attack(
         for rows, report in _batches(len(streams), batch_size, progress)
     ]
     found = _join(images, parts)
-    return _with_flags(oracle, images, found, time.perf_counter() - started, kind, eot)
+    return _with_flags(oracle, images, found, time.perf_counter() - started, kind, eot * parameters.answers)
 
 
 def _check(images: Array, labels: Array, targets: Array | None, oracle: Oracle, batch_size: int) -> None:
@@ -232,7 +237,7 @@ def _join(images: Array, parts: list[AttackResult]) -> AttackResult:
 
 
 def _with_flags(
-    oracle: Oracle, images: Array, found: AttackResult, seconds: float, kind: Attack, eot: int
+    oracle: Oracle, images: Array, found: AttackResult, seconds: float, kind: Attack, answers: int
 ) -> AttackResult:
     again = oracle.logits(images[:_TWICE, ...])
     few = found.logits_before[:_TWICE, ...]
@@ -243,7 +248,7 @@ def _with_flags(
     zeros = flags.zero_gradient(found.zero_gradients, found.gradients)
     raised = [
         *(zeros if kind.access == "gradient" else []),
-        *flags.randomised(difference / scale, eot),
+        *flags.randomised(difference / scale, answers),
         *flags.dynamic(oracle),
         *flags.left_to_black_box(_blind(found), len(found.fooled_by)),
         *flags.lost_by_rounding(lost, successes),

@@ -50,6 +50,11 @@ class AttackParameters(BaseModel, ABC):
         """The most that the attack itself spends on one image of a model with ``classes`` classes."""
 
     @property
+    def answers(self) -> int:
+        """Answers of the model that the attack takes the mean of by its own definition, in :meth:`cost`."""
+        return 1
+
+    @property
     def skips_misclassified(self) -> bool:
         """Whether an image that the model gets wrong as it is counts as fooled without being attacked."""
         return True
@@ -99,3 +104,17 @@ class MinimalL2Parameters(MinimalParameters):
     def norm(self) -> Literal["linf", "l2"]:
         """The norm that is minimised."""
         return "l2"
+
+
+def announced(parameters: AttackParameters, classes: int, *, eot: int = 1, transfer: bool = False) -> Cost:
+    """The most that :func:`holdfast.attacks.attack` spends on one image, with all that the engine asks for.
+
+    Args:
+        parameters: Of the attack.
+        classes: Of the model.
+        eot: Answers that the engine takes the mean of, if the attack is crafted on means.
+        transfer: Whether it is crafted on another model.
+    """
+    # What is crafted on, where it is not the model itself, is asked about the clean image too.
+    clean = Cost(forwards=eot if eot > 1 or transfer else 0)
+    return parameters.cost(classes) * eot + clean + CHECKS

@@ -79,6 +79,14 @@ def attack(
         _option("The class to reach: its name or number, least-likely, or random.", panel=_ATTACK),
     ] = None,
     seed: Annotated[str | None, _option("Of all that is random. By default 0.", panel=_ATTACK)] = None,
+    eot: Annotated[
+        str | None,
+        _option(
+            "For a model that answers at random: craft on the mean of so many answers. By default 1.",
+            panel=_ATTACK,
+            metavar="N",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         _option(
@@ -166,6 +174,7 @@ def attack(
             attacks=attacks or ["pgd"],
             options={name: value for name, value in options.items() if value is not None},
             settings=settings or [],
+            eot=eot,
             transfer_from=transfer_from,
             label=label,
             labels_from=None if labels_from is None else labels_from.value,

@@ -11,7 +11,7 @@ import numpy as np
 
 from holdfast.attacks.loss import Loss
 from holdfast.attacks.oracle import Oracle
-from holdfast.attacks.parameters import CHECKS
+from holdfast.attacks.parameters import announced
 from holdfast.commands.attacking.parameters import Chosen
 
 _ROUNDS = 3
@@ -62,8 +62,7 @@ def estimate(
     gradient = _measure(lambda: crafting.gradient(images, labels, Loss.CROSS_ENTROPY)) / len(images)
     estimates = []
     for each in chosen:
-        own = each.parameters.cost(oracle.classes)
-        cost = own + CHECKS
+        cost = announced(each.parameters, oracle.classes, eot=each.eot, transfer=source is not None)
         seconds = count * (cost.backwards * gradient + max(0, cost.forwards - cost.backwards) * forward)
         estimates.append(
             CostEstimate(

@@ -110,6 +110,7 @@ class Gathering:
             minimises=attack.minimises,
             parameters=parameters.model_dump(mode="json"),
             budget=None if budget is None else ThreatModel(norm=budget[0], epsilon=budget[1]),
+            eot=self.chosen.answers,
             totals=self._totals(labels),
             flags=[FlagRecord(name=flag.name, meaning=flag.meaning) for flag in self._raised()],
             results=self.results,

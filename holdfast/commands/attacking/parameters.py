@@ -27,12 +27,14 @@ class Words:
             attack that has them.
         settings: ``NAME=VALUE``, for every attack that has it, or ``ATTACK.NAME=VALUE``, for that one.
         transfer: Whether the images are crafted on another model.
+        eot: Answers of a random model that the attacks take the mean of.
     """
 
     attacks: Sequence[str]
     options: Mapping[str, str] = field(default_factory=dict)
     settings: Sequence[str] = ()
     transfer: bool = False
+    eot: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,18 @@ class Chosen:
         attack: From the catalogue.
         parameters: Validated.
         ignored: Options that were given and that this attack has not got, though another one has.
+        eot: Answers that the engine takes the mean of.
     """
 
     attack: Attack
     parameters: AttackParameters
     ignored: tuple[str, ...] = ()
+    eot: int = 1
+
+    @property
+    def answers(self) -> int:
+        """Answers that every answer is the mean of: the engine's, or those of the attack itself."""
+        return self.eot * self.parameters.answers
 
 
 def choose(words: Words, manifest: Manifest) -> list[Chosen]:
@@ -66,7 +75,7 @@ def choose(words: Words, manifest: Manifest) -> list[Chosen]:
     settings = [_Setting.parse(text) for text in words.settings]
     settings = [_Setting(None, name, value) for name, value in words.options.items()] + settings
     _refuse_unknown(settings, attacks)
-    return [_choose_one(attack, settings, manifest, transfer=words.transfer) for attack in attacks]
+    return [_choose_one(attack, settings, manifest, words) for attack in attacks]
 
 
 @dataclass(frozen=True)
@@ -110,9 +119,7 @@ def _knows(attack: Attack, setting: _Setting) -> bool:
     return setting.name in fields or (setting.name == "norm" and [setting.value] == norms(attack.parameters))
 
 
-def _choose_one(
-    attack: Attack, settings: Iterable[_Setting], manifest: Manifest, *, transfer: bool
-) -> Chosen:
+def _choose_one(attack: Attack, settings: Iterable[_Setting], manifest: Manifest, words: Words) -> Chosen:
     kind = attack.parameters
     schema = kind.model_json_schema()["properties"]
     values: dict[str, Any] = {}
@@ -129,7 +136,7 @@ def _choose_one(
             values[setting.name] = _read(setting.value, schema[setting.name])
     given = dict(values)
     _add_threat_model(attack, values, manifest)
-    if transfer and "stop_at_success" in schema:
+    if words.transfer and "stop_at_success" in schema:
         # An image that only just fools the model that it is crafted on seldom fools another.
         values.setdefault("stop_at_success", False)
     try:
@@ -139,7 +146,12 @@ def _choose_one(
     target = getattr(parameters, "target", None)
     if isinstance(target, int) and not 0 <= target < len(manifest.classes):
         raise UsageError(f"{attack.name}: target: there is no class {target}.", hint=class_list(manifest))
-    return Chosen(attack, parameters, tuple(ignored))
+    if words.eot > 1 and parameters.answers > 1:
+        raise UsageError(
+            f"{attack.name} takes the mean of {parameters.answers} answers by itself.",
+            hint="Leave --eot out, or run it apart from the others.",
+        )
+    return Chosen(attack, parameters, tuple(ignored), words.eot)
 
 
 def class_list(manifest: Manifest, most: int = 20) -> str:

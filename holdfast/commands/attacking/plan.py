@@ -15,6 +15,9 @@ from holdfast.errors import UsageError
 from holdfast.image_files import ImageFile, find_images
 from holdfast.manifest import Defence, Manifest
 
+#: Of ``--eot``; more are a slip of the finger.
+MOST_ANSWERS = 10_000
+
 
 @dataclass(frozen=True)
 class Request:
@@ -26,6 +29,7 @@ class Request:
     attacks: Sequence[str]
     options: Mapping[str, str]
     settings: Sequence[str]
+    eot: str | None
     transfer_from: str | None
     label: str | None
     labels_from: Literal["folder", "file"] | None
@@ -75,7 +79,13 @@ def make_plan(request: Request) -> Plan:
     source = None if request.transfer_from is None else resolve(request.transfer_from, request.store)
     if source is not None:
         _check_transfer(source.manifest, bundle.manifest)
-    words = Words(request.attacks, request.options, request.settings, transfer=source is not None)
+    words = Words(
+        request.attacks,
+        request.options,
+        request.settings,
+        transfer=source is not None,
+        eot=_eot(request.eot),
+    )
     chosen = choose(words, bundle.manifest)
     files = list(dict.fromkeys(find_images(request.images)))
     labels, label_source = _labels(request, files, bundle.manifest)
@@ -96,6 +106,17 @@ def _defence(text: str, manifest: Manifest) -> Defence:
     raise UsageError(
         f"--defence: {manifest.name} does not offer {text!r}.",
         hint=f"It offers: {', '.join(manifest.defences)}.",
+    )
+
+
+def _eot(text: str | None) -> int:
+    if text is None:
+        return 1
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_ANSWERS:
+        return int(text)
+    raise UsageError(
+        f"--eot cannot be {text!r}: it is an integer from 1 to {MOST_ANSWERS:,}.",
+        hint="It says how many answers of the model to take the mean of; each of them is paid for.",
     )
 
 

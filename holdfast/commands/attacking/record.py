@@ -116,6 +116,10 @@ class AttackRecord(Part):
     minimises: bool
     parameters: dict[str, Any]
     budget: Annotated[ThreatModel | None, Field(description="None: it minimises the norm freely.")]
+    eot: Annotated[
+        int,
+        Field(description="It was crafted on means of so many answers of the model, judged on single ones."),
+    ] = 1
     totals: Totals
     flags: Annotated[list[FlagRecord], Field(description="Why not to believe the outcome.")]
     results: list[ImageResult]

@@ -164,6 +164,7 @@ def _attack_batch(
             batch.labels,
             parameters,
             source=source,
+            eot=gathering.chosen.eot,
             batch_size=len(batch.files),
             progress=report,
         )

@@ -130,10 +130,11 @@ def _heading(record: Record, attack: AttackRecord) -> str:
     crafted = "" if record.source is None else f", crafted on {record.source.name}/{record.source.version}"
     steps = attack.parameters.get("steps")
     of = "" if steps is None else f", {steps} steps"
+    mean = "" if attack.eot == 1 else f", mean of {attack.eot} answers"
     seed = f", seed {attack.parameters.get('seed', 0)}"
     behind = "" if record.model.defence == "none" else f" behind {record.model.defence}"
     model = f"{record.model.name}/{record.model.version}{behind}"
-    return f"{attack.attack} on {model}: {within}{of}{seed}{crafted}"
+    return f"{attack.attack} on {model}: {within}{of}{mean}{seed}{crafted}"
 
 
 def _results(attack: AttackRecord, *, with_labels: bool) -> Table:

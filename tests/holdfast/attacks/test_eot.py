@@ -9,9 +9,10 @@ import pytest
 from support.linear import Linear
 
 from holdfast.attacks import GradientAnswer, Loss, PGDParameters, attack
+from holdfast.attacks.autoattack import AutoAttackParameters
 from holdfast.attacks.eot import EOTOracle
 from holdfast.attacks.oracle import passes
-from holdfast.attacks.parameters import CHECKS
+from holdfast.attacks.parameters import announced
 
 SHAPE, CLASSES = (3, 8, 8), 5
 
@@ -86,9 +87,9 @@ def test_every_pass_of_every_sample_is_counted() -> None:
     again = 8  # the engine's question whether the model answers the same is no part of the attack
     assert (result.forwards, result.backwards) == (model.forwards - again, model.backwards)
     assert result.queries.sum() == result.forwards
-    cost = parameters.cost(CLASSES)
-    assert result.queries.max() <= 6 * (cost.forwards + 1) + CHECKS.forwards
-    assert result.backwards <= 6 * cost.backwards * len(images)
+    cost = announced(parameters, CLASSES, eot=6)
+    assert result.queries.max() <= cost.forwards
+    assert result.backwards <= cost.backwards * len(images)
 
 
 def test_means_of_means_cost_their_product() -> None:
@@ -126,6 +127,17 @@ def test_a_model_that_takes_gradients_at_inference_still_says_so() -> None:
 
     assert EOTOracle(Dynamic(), 2).dynamic
     assert not EOTOracle(Random(), 2).dynamic
+
+
+def test_an_attack_that_takes_means_by_itself_takes_no_means_of_means() -> None:
+    images, labels = batch(2)
+    parameters = AutoAttackParameters(version="rand", steps=1)
+    with pytest.raises(ValueError, match="autoattack takes the mean of 20 answers by itself"):
+        attack(Random(), images, labels, parameters, eot=2)
+    (flag,) = [
+        flag for flag in attack(Random(), images, labels, parameters).flags if flag.name == "randomised"
+    ]
+    assert "mean of 20 answers" in flag.meaning
 
 
 @pytest.mark.parametrize("samples", [0, -1])

@@ -405,6 +405,32 @@ def test_images_can_be_crafted_on_another_model(
     assert "crafted on source/1" in outcome.out.splitlines()[0]
 
 
+def test_an_attack_on_means_of_answers_says_so_and_pays_for_each(
+    images: Path, tiny_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    far = [images / "red" / "far.png", "--steps", "4"]
+    (single,) = run(capsys, tiny_store, *far)["attacks"]
+    (mean,) = run(capsys, tiny_store, *far, "--eot", "3")["attacks"]
+    assert (single["eot"], mean["eot"]) == (1, 3)
+    # Of a model that does not draw, a mean of answers is the answer.
+    assert mean["results"][0]["reached"] == pytest.approx(single["results"][0]["reached"], abs=1e-5)
+    assert (single["totals"]["backwards"], mean["totals"]["backwards"]) == (4, 12)
+    checks = single["results"][0]["queries"] - 4
+    assert mean["results"][0]["queries"] == checks + 3 * (4 + 1)
+    outcome = invoke(capsys, "attack", "tiny", *far, "--eot", "3", "--store", tiny_store)
+    assert outcome.out.startswith("pgd on tiny/1: L∞ within 8/255, 4 steps, mean of 3 answers, seed 0\n")
+
+
+def test_the_mean_that_an_attack_takes_by_itself_is_said_too(
+    images: Path, tiny_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [images, "-a", "autoattack", "--set", "version=rand", "--steps", "2"]
+    (found,) = run(capsys, tiny_store, *arguments)["attacks"]
+    assert found["eot"] == 20
+    outcome = invoke(capsys, "attack", "tiny", *arguments, "--store", tiny_store)
+    assert ", 2 steps, mean of 20 answers, seed 0" in outcome.out
+
+
 def test_models_of_other_images_cannot_transfer(
     images: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

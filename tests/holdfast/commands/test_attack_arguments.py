@@ -162,6 +162,25 @@ def test_an_image_for_another_model_takes_every_step_unless_it_is_told_to_stop(m
     assert fgsm.parameters == catalogue()["fgsm"].parameters()
 
 
+def test_means_are_refused_to_an_attack_that_takes_means_by_itself(manifest: Manifest) -> None:
+    with pytest.raises(UsageError, match="autoattack takes the mean of 20 answers by itself") as caught:
+        choose(Words(["pgd", "autoattack"], {}, ["version=rand"], eot=5), manifest)
+    assert "--eot" in caught.value.hint
+    pgd, ensemble = choose(Words(["pgd", "autoattack"], {}, ["version=rand"]), manifest)
+    assert (pgd.answers, ensemble.answers) == (1, 20)
+    pgd, ensemble = choose(Words(["pgd", "autoattack"], eot=5), manifest)
+    assert (pgd.answers, ensemble.answers) == (5, 5)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "", "10001", "99999999999999999999", "²"])
+def test_a_number_of_answers_that_has_no_mean_is_refused_before_anything_is_run(
+    number: str, image: Path, tiny_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, "attack", "tiny", image, "--eot", number, "--store", tiny_store)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"--eot cannot be {number!r}: it is an integer from 1 to 10,000." in outcome.err
+
+
 # Lists
 
 
@@ -220,6 +239,19 @@ def test_the_cost_is_known_before_it_is_spent(
     assert pgd["seconds"] == pytest.approx(14 * pgd["seconds_per_gradient"] + 4 * pgd["seconds_per_forward"])
     assert pgd["seconds"] > fgsm["seconds"] > 0
     assert not out.exists()
+
+
+def test_every_answer_of_a_mean_is_in_the_cost(
+    image: Path, tiny_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cost(*arguments: str) -> tuple[int, int]:
+        words = ["--steps", "7", *arguments, "--cost", "--json", "--store", str(tiny_store)]
+        (pgd,) = json.loads(invoke(capsys, "attack", "tiny", image, *words).out)["attacks"]
+        return pgd["forwards"], pgd["backwards"]
+
+    assert cost("--eot", "1") == cost() == (7 + CHECKS.forwards, 7)
+    assert cost("--eot", "5") == (5 * (7 + 1) + CHECKS.forwards, 5 * 7)
+    assert cost("--transfer-from", "tiny") == (7 + 1 + CHECKS.forwards, 7)
 
 
 def test_costs_are_shown_for_people(
