@@ -20,16 +20,11 @@ from holdfast.attacks.catalogue import attack_of, find
 from holdfast.attacks.definition import Attack
 from holdfast.attacks.eot import EOTOracle
 from holdfast.attacks.noise import ImageNoise
-from holdfast.attacks.oracle import Array, Oracle
-from holdfast.attacks.parameters import AttackParameters
+from holdfast.attacks.oracle import Array, Oracle, passes
+from holdfast.attacks.parameters import TWICE, AttackParameters
 from holdfast.attacks.problem import Problem, Progress, Tally, silent, stage
 from holdfast.attacks.result import AttackResult
 from holdfast.attacks.targets import TargetableParameters, choose
-
-#: Norms are summed in float32: this much over the budget is rounding, more is a mistake.
-_ROUNDING = 1e-5
-#: Images asked about twice, to see whether the model answers the same.
-_TWICE = 8
 
 
 def attack(
@@ -86,7 +81,7 @@ def attack(
         for rows, report in _batches(len(streams), batch_size, progress)
     ]
     found = _join(images, parts)
-    return _with_flags(oracle, images, found, time.perf_counter() - started, kind, eot * parameters.answers)
+    return _with_flags(oracle, images, found, started, kind, eot * parameters.answers)
 
 
 def _check(images: Array, labels: Array, targets: Array | None, oracle: Oracle, batch_size: int) -> None:
@@ -145,19 +140,18 @@ def _attack_part(
         open_rows = open_rows[~victim.fooled(before, open_rows)]
     adversarial, after = copy(images), copy(before)
     if len(open_rows):
-        problem = victim if source is None else _on_source(victim, source)
-        whole = len(open_rows) == len(problem)
-        found = kind.core(problem if whole else problem.part(open_rows), parameters)
+        problem = victim if len(open_rows) == len(victim) else victim.part(open_rows)
+        found = kind.core(problem if source is None else _on_source(problem, source), parameters)
         put(adversarial, open_rows, _within(found, take(images, open_rows), parameters))
         put(after, open_rows, victim.ask(take(adversarial, open_rows), open_rows))
     progress(1, 1)
     return _judge(victim, adversarial, after, parameters, kind)
 
 
-def _on_source(victim: Problem, source: Oracle) -> Problem:
+def _on_source(problem: Problem, source: Oracle) -> Problem:
     """The same problem with another model to craft on; what is spent there counts as spent."""
-    crafted = replace(victim, oracle=source)
-    return replace(crafted, logits=crafted.ask(victim.images, victim.rows))
+    crafted = replace(problem, oracle=source)
+    return replace(crafted, logits=crafted.ask(problem.images, problem.rows))
 
 
 def _within(found: Array, originals: Array, parameters: AttackParameters) -> Array:
@@ -237,10 +231,10 @@ def _join(images: Array, parts: list[AttackResult]) -> AttackResult:
 
 
 def _with_flags(
-    oracle: Oracle, images: Array, found: AttackResult, seconds: float, kind: Attack, answers: int
+    oracle: Oracle, images: Array, found: AttackResult, started: float, kind: Attack, answers: int
 ) -> AttackResult:
-    again = oracle.logits(images[:_TWICE, ...])
-    few = found.logits_before[:_TWICE, ...]
+    again = oracle.logits(images[:TWICE, ...])
+    few = found.logits_before[:TWICE, ...]
     difference = float(array_namespace(few).max(array_namespace(few).abs(again - few)))
     scale = max(1.0, float(array_namespace(few).max(array_namespace(few).abs(few))))
     successes = int(np.sum(to_numpy(found.success)))
@@ -253,7 +247,8 @@ def _with_flags(
         *flags.left_to_black_box(_blind(found), len(found.fooled_by)),
         *flags.lost_by_rounding(lost, successes),
     ]
-    return replace(found, seconds=seconds, flags=raised)
+    spent = found.forwards + int(again.shape[0]) * passes(oracle)
+    return replace(found, forwards=spent, seconds=time.perf_counter() - started, flags=raised)
 
 
 def _blind(found: AttackResult) -> dict[str, int]:

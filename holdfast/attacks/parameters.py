@@ -34,6 +34,9 @@ class Cost:
 #: What the engine itself asks for each image: the clean image, the result, and the result in 8 bits.
 CHECKS = Cost(forwards=3)
 
+#: So many clean images of a call are asked about twice, to see whether the model answers the same.
+TWICE = 8
+
 
 class AttackParameters(BaseModel, ABC):
     """The parameters of one attack; the class says which attack is meant."""
@@ -108,6 +111,8 @@ class MinimalL2Parameters(MinimalParameters):
 
 def announced(parameters: AttackParameters, classes: int, *, eot: int = 1, transfer: bool = False) -> Cost:
     """The most that :func:`holdfast.attacks.attack` spends on one image, with all that the engine asks for.
+
+    Beside that, a call spends one forward pass on each of its first :data:`TWICE` images.
 
     Args:
         parameters: Of the attack.

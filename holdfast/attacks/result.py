@@ -26,7 +26,9 @@ class AttackResult:
         l2: (n,) ‖x' − x‖₂ reached, in image units.
         targets: (n,) the classes to reach; None for an untargeted attack.
         queries: (n,) on the host: how many images the model was shown on behalf of each.
-        forwards: Forward passes spent, summed over images.
+        forwards: All forward passes: the sum of ``queries``, and one on each of the first
+            :data:`holdfast.attacks.parameters.TWICE` images, which are asked about once more to see whether
+            the model answers the same. That one is about the model, and in no image's ``queries``.
         backwards: Backward passes spent, summed over images.
         gradients: Gradients of images not yet fooled.
         zero_gradients: Of these, the ones that were exactly zero.

@@ -11,7 +11,7 @@ import numpy as np
 
 from holdfast.attacks.loss import Loss
 from holdfast.attacks.oracle import Oracle
-from holdfast.attacks.parameters import announced
+from holdfast.attacks.parameters import TWICE, announced
 from holdfast.commands.attacking.parameters import Chosen
 
 _ROUNDS = 3
@@ -25,6 +25,7 @@ class CostEstimate:
         attack: Its name.
         forwards: Forward passes for one image, those before a backward pass and the engine's own included.
         backwards: Backward passes for one image.
+        forwards_in_all: For all images, and for those that are asked about twice in each batch.
         seconds: For all images.
         seconds_per_forward: Of one image, as it was measured.
         seconds_per_gradient: Of one image's forward and backward pass, as it was measured.
@@ -34,6 +35,7 @@ class CostEstimate:
     attack: str
     forwards: int
     backwards: int
+    forwards_in_all: int
     seconds: float
     seconds_per_forward: float
     seconds_per_gradient: float
@@ -60,13 +62,23 @@ def estimate(
     labels = np.zeros(len(images), dtype=np.int64)
     forward = _measure(lambda: crafting.logits(images)) / len(images)
     gradient = _measure(lambda: crafting.gradient(images, labels, Loss.CROSS_ENTROPY)) / len(images)
+    whole, rest = divmod(count, len(images))
+    twice = whole * min(TWICE, len(images)) + min(TWICE, rest)
     estimates = []
     for each in chosen:
         cost = announced(each.parameters, oracle.classes, eot=each.eot, transfer=source is not None)
-        seconds = count * (cost.backwards * gradient + max(0, cost.forwards - cost.backwards) * forward)
+        forwards = count * cost.forwards + twice
+        backwards = count * cost.backwards
         estimates.append(
             CostEstimate(
-                each.attack.name, cost.forwards, cost.backwards, seconds, forward, gradient, len(images)
+                attack=each.attack.name,
+                forwards=cost.forwards,
+                backwards=cost.backwards,
+                forwards_in_all=forwards,
+                seconds=backwards * gradient + max(0, forwards - backwards) * forward,
+                seconds_per_forward=forward,
+                seconds_per_gradient=gradient,
+                batch_size=len(images),
             )
         )
     return estimates

@@ -108,7 +108,7 @@ def print_costs(estimates: Sequence[CostEstimate], images: int) -> None:
             f"{each.forwards:,}",
             f"{each.backwards:,}",
             f"{images:,}",
-            f"{each.forwards * images:,}",
+            f"{each.forwards_in_all:,}",
             _duration(each.seconds),
         )
     stdout.print(listing)

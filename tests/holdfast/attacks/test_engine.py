@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.attacks import QUICK, quick
 
 from holdfast.attacks import AttackResult, GradientAnswer, Loss, PGDParameters, attack, catalogue, find
-from holdfast.attacks.parameters import CHECKS, BoundedParameters
+from holdfast.attacks.parameters import BoundedParameters
 from holdfast.errors import UsageError
 
 CLASSES, SHAPE = 5, (3, 5, 5)
@@ -126,16 +126,6 @@ def test_the_same_seed_gives_the_same_result(name: str) -> None:
     first, second = (run(name, *batch(), epsilon=0.05, seed=4) for _ in range(2))
     assert np.array_equal(first.images, second.images)
     assert first.seed == 4
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_cost_is_never_above_what_was_announced(name: str) -> None:
-    images, labels = batch()
-    result = run(name, images, labels, epsilon=0.001)
-    cost = quick(name).cost(CLASSES)
-    assert result.queries.max() <= cost.forwards + CHECKS.forwards
-    assert result.forwards == result.queries.sum()
-    assert result.backwards <= cost.backwards * len(images)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -236,9 +236,20 @@ def test_the_cost_is_known_before_it_is_spent(
     pgd, fgsm = content["attacks"]
     assert (pgd["forwards"], pgd["backwards"]) == (2 * 7 + 1 + CHECKS.forwards, 2 * 7)
     assert (fgsm["forwards"], fgsm["backwards"]) == (1 + CHECKS.forwards, 1)
-    assert pgd["seconds"] == pytest.approx(14 * pgd["seconds_per_gradient"] + 4 * pgd["seconds_per_forward"])
+    assert (pgd["forwards_in_all"], fgsm["forwards_in_all"]) == (pgd["forwards"] + 1, fgsm["forwards"] + 1)
+    assert pgd["seconds"] == pytest.approx(14 * pgd["seconds_per_gradient"] + 5 * pgd["seconds_per_forward"])
     assert pgd["seconds"] > fgsm["seconds"] > 0
     assert not out.exists()
+
+
+def test_what_is_asked_twice_is_in_the_cost_once_for_each_batch(
+    tmp_path: Path, tiny_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(23):
+        (tmp_path / f"{index}.png").write_bytes(solid_png((130, 126, 0)))
+    words = ["--batch-size", "10", "--cost", "--json", "--store", str(tiny_store)]
+    (pgd,) = json.loads(invoke(capsys, "attack", "tiny", tmp_path, *words).out)["attacks"]
+    assert pgd["forwards_in_all"] == 23 * pgd["forwards"] + 8 + 8 + 3
 
 
 def test_every_answer_of_a_mean_is_in_the_cost(
@@ -260,7 +271,7 @@ def test_costs_are_shown_for_people(
     outcome = invoke(capsys, "attack", "tiny", image, "--cost", "--store", tiny_store)
     header, _, row, words = outcome.out.splitlines()
     assert header.split()[:3] == ["attack", "forward", "backward"]
-    assert row.split()[:5] == ["pgd", "23", "20", "1", "23"]
+    assert row.split()[:5] == ["pgd", "23", "20", "1", "24"]
     assert "ms for a forward pass" in words
 
 
