@@ -25,7 +25,7 @@ from holdfast.attacks.reference import reference_autoattack
 from holdfast.bundle import Bundle, resolve
 from holdfast.units import format_budget
 from training.data import load
-from training.evaluate import wilson
+from training.evaluation.interval import wilson
 from training.rebuild import rebuild
 
 

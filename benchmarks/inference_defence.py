@@ -30,7 +30,7 @@ from holdfast.errors import UsageError
 from holdfast.manifest import Defence
 from holdfast.units import format_budget
 from training import data as datasets
-from training.evaluate import wilson
+from training.evaluation.interval import wilson
 from training.models.defended import DefendedNetwork
 from training.rebuild import rebuild
 

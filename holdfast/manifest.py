@@ -7,7 +7,15 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 SCHEMA_VERSION = 1
 
@@ -108,6 +116,20 @@ class Figure(Record):
     interval: Annotated[tuple[float, float], Field(description="95 % Wilson interval of the accuracy.")]
     images: Annotated[int, Field(ge=1)]
     flags: list[str] = Field(default_factory=list)
+    passes: Annotated[
+        tuple[float, float] | None,
+        Field(description="Forward and backward passes spent on an image, on average."),
+    ] = None
+    distance: Annotated[
+        float | None,
+        Field(ge=0, description="For an attack that minimises a norm: its mean over the images it fooled."),
+    ] = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Left out of a manifest, and of its digest, where there is none: older bundles know nothing of it.
+        content: dict[str, Any] = handler(self)
+        return {k: v for k, v in content.items() if k not in ("passes", "distance") or v is not None}
 
 
 class Evaluation(Record):

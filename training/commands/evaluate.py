@@ -1,4 +1,4 @@
-"""Measure a bundle's accuracy, clean and under attack, and write it into its card."""
+"""Measure bundles' accuracy, clean and under attack, and write it into their cards."""
 
 from __future__ import annotations
 
@@ -12,17 +12,31 @@ app = typer.Typer()
 
 @app.command()
 def evaluate(
-    bundle: Annotated[
-        str, typer.Argument(help="A bundle's directory, or NAME or NAME/VERSION in the store.")
+    bundles: Annotated[
+        list[str], typer.Argument(help="Bundles' directories, or NAME or NAME/VERSION in the store.")
     ],
     attacks: Annotated[
         list[str] | None,
-        typer.Option("--attack", help="clean, fgsm, pgd-STEPS, cw-STEPS, dlr-STEPS[xRESTARTS]; repeatable."),
+        typer.Option(
+            "--attack",
+            help="clean, pgd-20, cw-100x5, apgd-t, square-1000, pgd-20,epsilon=16/255, "
+            "pgd-20,from=OTHER and the like; repeatable.",
+        ),
+    ] = None,
+    headline: Annotated[
+        bool,
+        typer.Option(
+            "--headline", help="The attacks of the headline figure: AutoAttack's, and the adaptive ones."
+        ),
+    ] = False,
+    defences: Annotated[
+        list[str] | None,
+        typer.Option("--defence", help="none, imt, imt+ or all; repeatable. [default: none]"),
     ] = None,
     epsilon: Annotated[
-        str | None, typer.Option(help="Budget, e.g. 8/255; by default the bundle's own.")
+        str | None, typer.Option(help="Budget, e.g. 8/255; by default each bundle's own.")
     ] = None,
-    norm: Annotated[str | None, typer.Option(help="linf or l2; by default the bundle's own.")] = None,
+    norm: Annotated[str | None, typer.Option(help="linf or l2; by default each bundle's own.")] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Only the first test images.")] = None,
     data: Annotated[
         str | None, typer.Option(help="Data set; by default what the model was trained on.")
@@ -33,38 +47,53 @@ def evaluate(
     store: Annotated[Path, typer.Option(envvar="HOLDFAST_MODEL_STORE", help="The model store.")] = Path(
         "model_store"
     ),
-    batch_size: Annotated[int, typer.Option(min=1)] = 100,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for all cores.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random starts.")] = 0,
-    save: Annotated[bool, typer.Option(help="Write the figures into the bundle and its card.")] = True,
-    journals: Annotated[Path, typer.Option(help="Where an interrupted evaluation is kept.")] = Path(
+    batch_size: Annotated[int, typer.Option(min=1, help="Images attacked at a time.")] = 100,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that share the work; give each --threads 1 on a CPU.")
+    ] = 1,
+    devices: Annotated[
+        str | None, typer.Option(help="CUDA devices that the processes are spread over, e.g. 0,1.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of a process; 0 for all cores.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    save: Annotated[bool, typer.Option(help="Write the figures into the bundles and their cards.")] = True,
+    ledgers: Annotated[Path, typer.Option(help="Where outcomes are kept, image by image.")] = Path(
         "runs/evaluations"
     ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what is known.")] = False,
+    layout: Annotated[
+        str, typer.Option("--format", help="How to print: text, markdown, csv or json.")
+    ] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Measure a bundle's accuracy, clean and under attack.
+    """Measure bundles' accuracy, clean and under attack.
 
     What is attacked is the exported model on ONNX Runtime, exactly as it is served. The worst case counts an
-    image as held only if it holds under every attack. It is an upper bound on the true robust accuracy. An
-    interrupted evaluation goes on where it stopped when the same command is given again.
+    image as held only if it holds under every attack. It is an upper bound on the true robust accuracy. What
+    was measured is kept: an interrupted evaluation goes on where it stopped, and more images cost only those.
     """
     from training.commands.measuring import Request, run
 
     run(
         Request(
-            bundle=bundle,
+            bundles=bundles,
             attacks=attacks,
+            headline=headline,
+            defences=defences,
             epsilon=epsilon,
             norm=norm,
             images=images,
             data=data,
             data_root=data_root,
             store=store,
-            journals=journals,
+            ledgers=ledgers,
             batch_size=batch_size,
+            processes=processes,
+            devices=devices,
             threads=threads,
             seed=seed,
             save=save,
-            as_json=as_json,
+            again=again,
+            layout="json" if as_json else layout,
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,92 +11,175 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from holdfast import console
-from holdfast.attacks.onnx_oracle import OnnxOracle
-from holdfast.bundle import WEIGHTS, Bundle, resolve
+from holdfast.bundle import Bundle, resolve
 from holdfast.errors import UsageError
-from holdfast.manifest import Evaluation, Figure, ThreatModel
+from holdfast.manifest import Defence, Evaluation, ThreatModel
 from holdfast.units import format_budget, parse_budget
-from holdfast.version import __version__
-from training import data as datasets
 from training.card import add_evaluation
-from training.data import Split
-from training.evaluate import DEFAULT_ATTACKS, Attack, evaluate
-from training.journal import Journal
+from training.commands.tabulating import LAYOUTS, show
+from training.evaluation import headline
+from training.evaluation.line import CLEAN, DEFAULT_LINES, Line
+from training.evaluation.measurement import Measurement
+from training.evaluation.outcome import Outcome
+from training.evaluation.report import figures
+from training.evaluation.runner import Images, Loaded, Runner
 
 
 @dataclass(frozen=True)
 class Request:
     """The arguments of ``holdfast evaluate``."""
 
-    bundle: str
+    bundles: list[str]
     attacks: list[str] | None
+    headline: bool
+    defences: list[str] | None
     epsilon: str | None
     norm: str | None
     images: int | None
     data: str | None
     data_root: Path | None
     store: Path
-    journals: Path
+    ledgers: Path
     batch_size: int
+    processes: int
+    devices: str | None
     threads: int
     seed: int
     save: bool
-    as_json: bool
+    again: bool
+    layout: str
 
 
 def run(request: Request) -> None:
-    """Evaluate, print the table, and write the figures into the bundle.
+    """Evaluate, print the tables, and write the figures into the bundles.
 
     Raises:
-        HoldfastError: The bundle, the data or an argument cannot be used.
+        HoldfastError: A bundle, the data or an argument cannot be used.
     """
-    attacks = [Attack.parse(name) for name in request.attacks or DEFAULT_ATTACKS]
-    bundle = resolve(request.bundle, request.store)
-    threat = _threat(bundle, request)
-    split, dataset = _split(bundle, request)
-    oracle = OnnxOracle(bundle, threads=request.threads)
-    total = len(split) * sum(attack.passes for attack in attacks)
-    done = 0
-    passes = {attack.name: attack.passes for attack in attacks}
-    command = _command(bundle, request, attacks, threat)
-    subject = "\n".join((command, dataset, bundle.manifest.files[WEIGHTS].sha256, __version__))
-    with (
-        Journal(request.journals, subject) as journal,
-        console.progress("Evaluating", total, unit="gradients") as bar,
-    ):
-        if journal.found:
-            console.stderr.print(f"Going on with {journal.found} batches measured before ({journal.path})")
+    if request.layout not in LAYOUTS:
+        raise UsageError(f"--format is {', '.join(LAYOUTS)}, not {request.layout!r}.")
+    # All that can be refused is refused before the first hour is spent.
+    plans = [Plan.of(resolve(name, request.store), request) for name in request.bundles]
+    evaluations = [(plan.bundle, plan.threat, plan.evaluate()) for plan in plans]
+    show(evaluations, request.layout)
 
-        def advance(name: str, images: int, of: int) -> None:
-            nonlocal done
-            bar.update(done + images * passes.get(name, 1), note=name)
-            if images == of:
-                done += of * passes.get(name, 1)
 
-        figures = evaluate(
-            oracle,
-            split,
-            attacks,
-            threat,
-            seed=request.seed,
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured on one bundle.
+
+    Attributes:
+        bundle: Under attack.
+        threat: The budget of attacks that name none.
+        measurements: In the order in which they are shown.
+        loaded: The images.
+    """
+
+    request: Request
+    bundle: Bundle
+    threat: ThreatModel
+    measurements: list[Measurement]
+    runner: Runner
+    loaded: Loaded
+
+    @classmethod
+    def of(cls, bundle: Bundle, request: Request) -> Plan:
+        """Read the request for one of its bundles."""
+        threat = _threat(bundle, request)
+        images = _images(bundle, request)
+        runner = Runner(
+            images,
+            request.store,
+            request.ledgers,
             batch_size=request.batch_size,
-            progress=advance,
-            journal=journal,
+            processes=request.processes,
+            threads=request.threads,
+            devices=tuple(request.devices.split(",")) if request.devices else (),
+            again=request.again,
         )
-    evaluation = Evaluation(
-        command=command,
-        date=datetime.now(UTC).replace(microsecond=0),
-        dataset=dataset,
-        seed=request.seed,
-        figures=figures,
-        unreliable=_doubts(figures),
-    )
-    if request.save:
-        add_evaluation(bundle.root, evaluation)
-    if request.as_json:
-        console.print_json(evaluation.model_dump(mode="json"))
-    else:
-        _print(bundle, evaluation, threat)
+        measurements = list(dict.fromkeys(_measurements(bundle, request, threat)))
+        loaded = images.load()
+        _check(bundle, images.dataset, loaded)
+        for what in measurements:
+            runner.ledger(what, loaded.digest)  # a source that there is not is noticed here
+        return cls(request, bundle, threat, measurements, runner, loaded)
+
+    def evaluate(self) -> Evaluation:
+        """Measure, and write it into the bundle."""
+        classes = len(self.bundle.manifest.classes)
+        passes = {what: what.line.passes(classes) for what in self.measurements}
+        total = len(self.loaded.split) * sum(passes.values())
+        done = 0.0
+        with console.progress(f"Evaluating {self.bundle.name}", total, unit="passes") as bar:
+
+            def advance(what: Measurement, images: float) -> None:
+                nonlocal done
+                done += images * passes[what]
+                behind = "" if what.defence == "none" else f" behind {what.defence}"
+                bar.update(round(done), note=what.line.name + behind)
+
+            outcomes = self.runner.run(self.measurements, advance, self.loaded)
+        measured = dict(zip(self.measurements, outcomes, strict=True))
+        evaluation = Evaluation(
+            command=self._command(),
+            date=datetime.now(UTC).replace(microsecond=0),
+            dataset=self.loaded.words,
+            seed=self.request.seed,
+            figures=figures(measured, self.bundle.manifest, self.threat),
+            unreliable=_doubts(measured, self.bundle, self.threat),
+        )
+        if self.request.save:
+            add_evaluation(self.bundle.root, evaluation)
+        return evaluation
+
+    def _command(self) -> str:
+        """What measures the same again."""
+        request = self.request
+        parts = ["holdfast", "evaluate", f"{self.bundle.name}/{self.bundle.version}"]
+        parts += ["--headline"] * request.headline
+        lines = [] if request.headline and not request.attacks else _lines(request)
+        parts += [word for line in lines for word in ("--attack", line)]
+        parts += [word for defence in request.defences or () for word in ("--defence", defence)]
+        parts += ["--norm", self.threat.norm, "--epsilon", format_budget(self.threat.epsilon)]
+        if request.images is not None:
+            parts += ["--images", str(request.images)]
+        if request.data is not None:
+            parts += ["--data", request.data]
+        parts += ["--seed", str(request.seed)]
+        return shlex.join(parts)
+
+
+def _lines(request: Request) -> list[str]:
+    chosen = list(request.attacks or DEFAULT_LINES)
+    return chosen if CLEAN in chosen else [CLEAN, *chosen]
+
+
+def _measurements(bundle: Bundle, request: Request, threat: ThreatModel) -> Iterator[Measurement]:
+    if request.headline:
+        within = bundle.manifest.model_copy(update={"threat_model": threat})
+        for defence, line in headline.lines(within, request.seed):
+            yield Measurement(bundle.root, defence, line)
+        if not request.attacks:
+            return
+    lines = [Line.parse(text, threat, request.seed) for text in _lines(request)]
+    for defence in _defences(bundle, request):
+        for line in lines:
+            if line.source != defence:
+                yield Measurement(bundle.root, defence, line)
+
+
+def _defences(bundle: Bundle, request: Request) -> list[Defence]:
+    offered = bundle.manifest.defences
+    wanted = request.defences or ["none"]
+    if "all" in wanted:
+        return list(offered)
+    for name in wanted:
+        if name not in offered:
+            raise UsageError(
+                f"Model {bundle.name} version {bundle.version} does not offer the defence {name!r}.",
+                hint=f"It offers: {', '.join(offered)}.",
+            )
+    return [defence for defence in offered if defence in wanted]
 
 
 def _threat(bundle: Bundle, request: Request) -> ThreatModel:
@@ -107,64 +191,24 @@ def _threat(bundle: Bundle, request: Request) -> ThreatModel:
         raise UsageError(f"--norm is linf or l2, not {request.norm!r}.") from None
 
 
-def _split(bundle: Bundle, request: Request) -> tuple[Split, str]:
-    """The images to measure on, and what they are in words."""
+def _images(bundle: Bundle, request: Request) -> Images:
     manifest = bundle.manifest
-    name = request.data or manifest.dataset.name
     options = manifest.recipe.get("dataset", {}).get("options", {}) if request.data is None else {}
     options = {key: value for key, value in options.items() if value is not None}
-    dataset = datasets.load(name, request.data_root, **options)
-    if dataset.shape != manifest.input.shape or len(dataset.classes) != len(manifest.classes):
+    return Images(request.data or manifest.dataset.name, request.data_root, options, request.images)
+
+
+def _check(bundle: Bundle, name: str, loaded: Loaded) -> None:
+    manifest, split = bundle.manifest, loaded.split
+    shape = split.images.shape[1:]
+    if shape != manifest.input.shape or int(split.labels.max()) >= len(manifest.classes):
         raise UsageError(
             f"{bundle.name} takes images {manifest.input.shape} of {len(manifest.classes)} classes; "
-            f"{name} has {dataset.shape} of {len(dataset.classes)}.",
+            f"{name} has {shape} with labels up to {int(split.labels.max())}.",
             hint="Name a fitting data set with --data.",
         )
-    split = dataset.test.only_exact()
-    whole = len(split)
-    if request.images is not None:
-        split = split.take(slice(0, request.images))
-    part = f"first {len(split):,} of {whole:,}" if len(split) < whole else f"all {whole:,}"
-    return split, f"{name}, {part} test images, digest {dataset.digest}"
 
 
-def _command(bundle: Bundle, request: Request, attacks: list[Attack], threat: ThreatModel) -> str:
-    parts = ["holdfast", "evaluate", f"{bundle.name}/{bundle.version}"]
-    parts += [word for attack in attacks for word in ("--attack", attack.name)]
-    parts += ["--norm", threat.norm, "--epsilon", format_budget(threat.epsilon)]
-    if request.images is not None:
-        parts += ["--images", str(request.images)]
-    if request.data is not None:
-        parts += ["--data", request.data]
-    parts += ["--batch-size", str(request.batch_size), "--seed", str(request.seed)]
-    return shlex.join(parts)
-
-
-def _doubts(figures: list[Figure]) -> str | None:
-    """Why not to believe the robust figures: flags of the attacks, and PGD far above the margin attacks."""
-    doubts = sorted({flag for figure in figures for flag in figure.flags})
-    by_name = {figure.name: figure.accuracy for figure in figures}
-    cross_entropy = [value for name, value in by_name.items() if name.startswith("pgd-")]
-    margin = [value for name, value in by_name.items() if name.startswith(("cw-", "dlr-"))]
-    if cross_entropy and margin and min(cross_entropy) > min(margin) + 0.1:
-        doubts.append(
-            f"PGD on cross-entropy leaves {min(cross_entropy):.1%} where a margin attack leaves "
-            f"{min(margin):.1%}: its gradient is masked"
-        )
-    return "; ".join(doubts) or None
-
-
-def _print(bundle: Bundle, evaluation: Evaluation, threat: ThreatModel) -> None:
-    size = format_budget(threat.epsilon)
-    table = console.table("", ">accuracy", ">95 % interval", ">images")
-    console.stdout.print(
-        f"{bundle.name} version {bundle.version}, {threat.norm} within {size}", soft_wrap=True
-    )
-    console.stdout.print(evaluation.dataset, soft_wrap=True)
-    for figure in evaluation.figures:
-        low, high = figure.interval
-        share = console.format_share(figure.accuracy)
-        table.add_row(figure.name, share, f"{low:.1%} to {high:.1%}", f"{figure.images:,}")
-    console.stdout.print(table)
-    if evaluation.unreliable:
-        console.stderr.print("[bold yellow]Do not trust these figures:[/]", evaluation.unreliable)
+def _doubts(measured: dict[Measurement, Outcome], bundle: Bundle, threat: ThreatModel) -> str | None:
+    within = bundle.manifest.model_copy(update={"threat_model": threat})
+    return "; ".join(headline.doubts(measured, within)) or None

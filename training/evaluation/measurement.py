@@ -1,0 +1,199 @@
+"""One line on one bundle behind one defence, and how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from holdfast.attacks import Oracle, attack
+from holdfast.attacks.catalogue import attack_of
+from holdfast.attacks.onnx_defended import open_oracle
+from holdfast.bundle import Bundle, resolve
+from holdfast.errors import UsageError
+from holdfast.manifest import Defence
+from training.data import Split
+from training.evaluation.line import Line, Through
+from training.evaluation.outcome import Outcome, kept_flags
+
+if TYPE_CHECKING:
+    from holdfast.attacks.oracle import GradientAnswer
+
+_DEFENCES: tuple[Defence, ...] = ("none", "imt", "imt+")
+
+#: Called with the share of a batch that is done.
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured.
+
+    Attributes:
+        bundle: The directory of the bundle under attack.
+        defence: The one that it is judged behind.
+        line: The attack.
+    """
+
+    bundle: Path
+    defence: Defence
+    line: Line
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the attack has the model as it is judged, its defence included."""
+        return self.line.source is None or self.line.source == self.defence
+
+
+@dataclass
+class Bench:
+    """What a process measures with: each bundle and each oracle is opened once.
+
+    Attributes:
+        store: Where sources are looked up by name.
+        threads: CPU threads of each session; 0 for all cores.
+    """
+
+    store: Path
+    threads: int = 0
+    _oracles: dict[tuple[Path, Defence, Through], Oracle] = field(default_factory=dict)
+
+    def measure(self, what: Measurement, batch: Split, progress: Progress = lambda _: None) -> Outcome:
+        """Attack a batch of n images, and see which the model is right about before and afterwards."""
+        images = batch.images.astype(np.float32) / np.float32(255)
+        labels = batch.labels
+        judge = self.oracle(what.bundle, what.defence)
+        line = what.line
+        if line.parameters is None:
+            right = np.asarray(judge.logits(images)).argmax(1) == labels
+            nothing = np.zeros(len(labels), dtype=np.float32)
+            return Outcome(right, right, ~right, np.zeros_like(right), nothing, nothing, forwards=len(labels))
+        result = attack(
+            judge,
+            images,
+            labels,
+            line.parameters,
+            source=self._source(what),
+            batch_size=len(images),
+            progress=lambda done, of: progress(done / of),
+        )
+        right = result.logits.argmax(1) == labels
+        kind = attack_of(line.parameters)
+        blind = [name for name in result.fooled_by if name and _is_blind(name)]
+        return Outcome(
+            clean=result.logits_before.argmax(1) == labels,
+            right=right,
+            success=result.success,
+            lost=result.success & ~result.survives_rounding,
+            linf=result.linf.astype(np.float32),
+            l2=result.l2.astype(np.float32),
+            forwards=result.forwards,
+            backwards=result.backwards,
+            gradients=result.gradients if kind.access == "gradient" else 0,
+            zeros=result.zero_gradients if kind.access == "gradient" else 0,
+            blind={name: blind.count(name) for name in dict.fromkeys(blind)},
+            raised=kept_flags(result.flags),
+            seconds=result.seconds,
+        )
+
+    def oracle(self, root: Path, defence: Defence, through: Through = "bpda") -> Oracle:
+        """The oracle over a bundle behind a defence."""
+        key = root, defence, through
+        if key not in self._oracles:
+            bundle = Bundle.open(root, verify=False)
+            if through == "end-to-end" and defence != "none":
+                self._oracles[key] = _end_to_end(bundle, defence)
+            else:
+                self._oracles[key] = open_oracle(bundle, defence, threads=self.threads)
+        return self._oracles[key]
+
+    def _source(self, what: Measurement) -> Oracle | None:
+        if what.line.source is not None:
+            return self.oracle(*find_source(what, self.store), what.line.through)
+        if what.line.through == "end-to-end":
+            return self.oracle(what.bundle, what.defence, "end-to-end")
+        return None
+
+
+def find_source(what: Measurement, store: Path) -> tuple[Path, Defence]:
+    """The bundle and the defence that a transfer attack crafts on.
+
+    Raises:
+        UsageError: The bundle does not fit the one under attack.
+        BundleError: There is no such bundle.
+    """
+    text = what.line.source or what.defence
+    if text in _DEFENCES:
+        return what.bundle, text
+    name, _, named = text.partition(":")
+    if (named or "none") not in _DEFENCES:
+        raise UsageError(f"{text!r}: {named!r} is no defence; they are {', '.join(_DEFENCES)}.")
+    defence: Defence = next(each for each in _DEFENCES if each == (named or "none"))
+    source, judge = resolve(name, store), Bundle.open(what.bundle, verify=False)
+    ours, theirs = judge.manifest, source.manifest
+    if (ours.input.shape, ours.classes) != (theirs.input.shape, theirs.classes):
+        raise UsageError(f"{source.name} and {judge.name} differ in images or classes: nothing transfers.")
+    return source.root, defence
+
+
+def _is_blind(name: str) -> bool:
+    from holdfast.attacks import find
+
+    return find(name).access != "gradient"
+
+
+def _end_to_end(bundle: Bundle, defence: Defence) -> Oracle:
+    """Through the transformation's own gradient, by autograd in torch."""
+    from holdfast.attacks.torch_defended import TransformedOracle
+    from training.models.defended import DefendedNetwork
+    from training.rebuild import rebuild
+
+    network, imt = rebuild(bundle).requires_grad_(False), bundle.manifest.imt
+    if not isinstance(network, DefendedNetwork) or imt is None:
+        raise UsageError(f"{bundle.name} offers no {defence}.")
+    halved = imt.halved if defence == "imt+" else None
+    return _OnTorch(TransformedOracle(network, epsilon=imt.epsilon, halved=halved, through="end-to-end"))
+
+
+class _OnTorch:
+    """An oracle over torch tensors that is asked with numpy arrays."""
+
+    dynamic = True
+
+    def __init__(self, oracle: Any) -> None:
+        self._oracle = oracle
+
+    @property
+    def classes(self) -> int:
+        """How many classes the model tells apart."""
+        found: int = self._oracle.classes
+        return found
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """See :meth:`holdfast.attacks.oracle.Oracle.logits`."""
+        found: np.ndarray = self._oracle.logits(_tensor(images)).numpy()
+        return found
+
+    def gradient(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        loss: Any,
+        targets: np.ndarray | None = None,
+        originals: np.ndarray | None = None,
+    ) -> GradientAnswer:
+        """See :meth:`holdfast.attacks.oracle.Oracle.gradient`."""
+        from holdfast.attacks.oracle import GradientAnswer
+
+        others = (None if one is None else _tensor(one) for one in (targets, originals))
+        answer = self._oracle.gradient(_tensor(images), _tensor(labels), loss, *others)
+        return GradientAnswer(answer.logits.numpy(), answer.loss.numpy(), answer.gradient.numpy())
+
+
+def _tensor(array: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array))
