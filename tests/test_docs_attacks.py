@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -13,6 +14,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from support.cli import invoke
+from support.digits import digit_pngs
 from support.tiny import solid_png
 
 from holdfast.attacks import attack
@@ -27,8 +29,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-#: The library's use, and the attack that the page adds.
-USE, MODULE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+#: The library's use, the adaptive attacks on IMT, and the attack that the page adds.
+USE, ADAPTIVE, MODULE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def shown(page: str) -> list[tuple[str, str]]:
@@ -77,6 +79,59 @@ def words(output: str) -> list[str]:
     """Without the numbers, which differ by rounding and by the machine's speed, and without rules."""
     masked = re.sub(r"[\d.,]*\d(\s(s|min|h)\b)?", "#", output)
     return [word for word in masked.split() if set(word) != {"─"}]
+
+
+# Adaptive attacks on IMT
+
+
+def with_judged(text: str) -> str:
+    """The page's words, about the small model that offers IMT in place of the one that takes a training."""
+    assert "atld-digits" in text
+    return text.replace("atld-digits", "judged")
+
+
+@pytest.fixture
+def beside_judged(defended_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with that model in the store."""
+    (tmp_path / "model_store").symlink_to(defended_store)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_adaptive_attacks_in_python_run(beside_judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    exec(compile(with_judged(ADAPTIVE), "docs/attacks.md", "exec"), names)
+    lines = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    shares = {name: float(share.rstrip("%")) for name, share in lines.items()}
+    assert list(shares) == ["BPDA", "joint", "end to end", "by scores", "worst case"]
+    assert 0 <= shares["worst case"] <= min(shares.values())
+    assert 0 < max(shares.values()) < 100
+
+
+#: The commands in the table of adaptive attacks on IMT.
+COMMANDS = re.findall(r"`(holdfast attack atld-digits IMAGES [^`]*)`", PAGE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_adaptive_commands_run(
+    command: str, beside_judged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (beside_judged / "IMAGES").mkdir()
+    for index, png in enumerate(digit_pngs(4, size=8)):
+        (beside_judged / "IMAGES" / f"{index}.png").write_bytes(png)
+    short = [] if "square" in command else ["--set", "steps=3"]
+    short += ["--set", "query_budget=3"] if "square" in command or "autoattack" in command else []
+    outcome = invoke(capsys, *shlex.split(with_judged(command))[1:], *short, "--json")
+    assert outcome.code == 0, outcome.err
+    record = json.loads(outcome.out)
+    assert record["model"]["defence"] == "imt+"
+    assert (record["source"] is None) == ("--transfer-from" not in command)
+    for found in record["attacks"]:
+        assert "dynamic" in [flag["name"] for flag in found["flags"]]
+
+
+def test_there_is_a_command_for_each_adaptive_attack_but_the_one_that_needs_torch() -> None:
+    assert len(COMMANDS) == 5
 
 
 # The attack that the page adds
