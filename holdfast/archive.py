@@ -31,7 +31,8 @@ from pydantic import Field, ValidationError
 
 from holdfast.bundle import MANIFEST, TORCHSCRIPT, sha256_file
 from holdfast.errors import HoldfastError
-from holdfast.manifest import NAME_PATTERN, VERSION_PATTERN, FileEntry, Record
+from holdfast.manifest import NAME_PATTERN, VERSION_PATTERN, FileEntry
+from holdfast.record import Record
 
 RECORD = "archive.json"
 HANDLER = "handler.py"

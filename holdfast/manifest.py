@@ -7,15 +7,10 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+
+from holdfast.precision import Precision
+from holdfast.record import Record
 
 SCHEMA_VERSION = 1
 
@@ -27,12 +22,6 @@ Defence = Literal["none", "imt", "imt+"]
 Head = Literal["linear", "cosine"]
 Norm = Literal["linf", "l2"]
 Verdict = Literal["natural", "uncertain", "suspect"]
-
-
-class Record(BaseModel):
-    """A part of the manifest: immutable, and unknown fields are refused rather than dropped."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class InputSpec(Record):
@@ -232,7 +221,7 @@ class Calibration(Record):
 
 
 #: Came later than the first bundles: left out of a manifest, and of its digest, where there is none.
-_LATER = ("manifold", "imt", "calibration")
+_LATER = ("manifold", "imt", "calibration", "precision")
 
 
 class Manifest(Record):
@@ -254,10 +243,11 @@ class Manifest(Record):
     input: InputSpec
     architecture: Architecture
     head: Head = "linear"
-    defences: Annotated[list[Defence], Field(min_length=1)] = ["none"]
+    defences: Annotated[list[Defence], Field(min_length=1)] = ["none"]  # noqa: RUF012 - pydantic copies it
     manifold: Manifold | None = None
     imt: Transformation | None = None
     calibration: Calibration | None = None
+    precision: Precision | None = None
     threat_model: ThreatModel
     training: TrainingRun
     parity: Parity
