@@ -91,7 +91,7 @@ def main(
         "ratio": {b: paired_ratio(m[GRADIENT], m[PREDICT]).as_json() for b, m in measured.items()},
         "seconds": measured,
     }
-    report = Report("gradient_graph", facts, [sheet], content)
+    report = Report(f"gradient_graph {architecture}", facts, [sheet], content)
     deliver(report, markdown=markdown, json_path=json_path, document=update)
 
 

@@ -99,7 +99,7 @@ def main(
         "over_torch": {b: paired_ratio(m[_PLUS], m[_TORCH]).as_json() for b, m in measured.items()},
         "seconds": measured,
     }
-    report = Report("imt_graph", facts, [sheet], content)
+    report = Report(f"imt_graph {architecture}", facts, [sheet], content)
     deliver(report, markdown=markdown, json_path=json_path, document=update)
 
 
