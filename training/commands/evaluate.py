@@ -13,8 +13,21 @@ app = typer.Typer()
 @app.command()
 def evaluate(
     bundles: Annotated[
-        list[str], typer.Argument(help="Bundles' directories, or NAME or NAME/VERSION in the store.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="Bundles' directories, or NAME or NAME/VERSION in the store; with --table by default all."
+        ),
+    ] = None,
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table",
+            help="A paper's table, ours beside theirs: fs-1, fs-3, mat, all; list shows them. Repeatable.",
+        ),
+    ] = None,
+    list_tables: Annotated[
+        bool, typer.Option("--tables", help="List the papers' tables, and what each needs.")
+    ] = False,
     attacks: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,11 +85,17 @@ def evaluate(
     image as held only if it holds under every attack. It is an upper bound on the true robust accuracy. What
     was measured is kept: an interrupted evaluation goes on where it stopped, and more images cost only those.
     """
+    if list_tables or "list" in (tables or ()):
+        from training.commands.table_list import list_tables as show
+
+        show(store, json=as_json or layout == "json")
+        return
     from training.commands.measuring import Request, run
 
     run(
         Request(
-            bundles=bundles,
+            bundles=bundles or [],
+            tables=tables or [],
             attacks=attacks,
             headline=headline,
             defences=defences,

@@ -30,6 +30,7 @@ class Request:
     """The arguments of ``holdfast evaluate``."""
 
     bundles: list[str]
+    tables: list[str]
     attacks: list[str] | None
     headline: bool
     defences: list[str] | None
@@ -58,6 +59,13 @@ def run(request: Request) -> None:
     """
     if request.layout not in LAYOUTS:
         raise UsageError(f"--format is {', '.join(LAYOUTS)}, not {request.layout!r}.")
+    if request.tables:
+        from training.commands.playing import play
+
+        play(request)
+        return
+    if not request.bundles:
+        raise UsageError("Name a bundle to evaluate.", hint="Or a table of the papers: --table fs-1")
     # All that can be refused is refused before the first hour is spent.
     plans = [Plan.of(resolve(name, request.store), request) for name in request.bundles]
     evaluations = [(plan.bundle, plan.threat, plan.evaluate()) for plan in plans]
@@ -86,6 +94,13 @@ class Plan:
     def of(cls, bundle: Bundle, request: Request) -> Plan:
         """Read the request for one of its bundles."""
         threat = _threat(bundle, request)
+        return cls.made(bundle, request, threat, list(_measurements(bundle, request, threat)))
+
+    @classmethod
+    def made(
+        cls, bundle: Bundle, request: Request, threat: ThreatModel, measurements: list[Measurement]
+    ) -> Plan:
+        """With measurements that are known."""
         images = _images(bundle, request)
         runner = Runner(
             images,
@@ -97,7 +112,7 @@ class Plan:
             devices=tuple(request.devices.split(",")) if request.devices else (),
             again=request.again,
         )
-        measurements = list(dict.fromkeys(_measurements(bundle, request, threat)))
+        measurements = list(dict.fromkeys(measurements))
         loaded = images.load()
         _check(bundle, images.dataset, loaded)
         for what in measurements:
@@ -106,6 +121,10 @@ class Plan:
 
     def evaluate(self) -> Evaluation:
         """Measure, and write it into the bundle."""
+        return self.record(self.measure())
+
+    def measure(self) -> dict[Measurement, Outcome]:
+        """What is in no ledger yet, with a bar; all outcomes in order."""
         classes = len(self.bundle.manifest.classes)
         passes = {what: what.line.passes(classes) for what in self.measurements}
         total = len(self.loaded.split) * sum(passes.values())
@@ -119,25 +138,34 @@ class Plan:
                 bar.update(round(done), note=what.line.name + behind)
 
             outcomes = self.runner.run(self.measurements, advance, self.loaded)
-        measured = dict(zip(self.measurements, outcomes, strict=True))
+        return dict(zip(self.measurements, outcomes, strict=True))
+
+    def record(self, measured: dict[Measurement, Outcome]) -> Evaluation:
+        """The evaluation with these outcomes, and write it into the bundle if that is wanted."""
         evaluation = Evaluation(
             command=self._command(),
             date=datetime.now(UTC).replace(microsecond=0),
             dataset=self.loaded.words,
             seed=self.request.seed,
             figures=figures(measured, self.bundle.manifest, self.threat),
-            unreliable=_doubts(measured, self.bundle, self.threat),
+            unreliable="; ".join(self.doubts(measured)) or None,
         )
         if self.request.save:
             add_evaluation(self.bundle.root, evaluation)
         return evaluation
+
+    def doubts(self, measured: dict[Measurement, Outcome]) -> list[str]:
+        """Why not to believe some of it."""
+        within = self.bundle.manifest.model_copy(update={"threat_model": self.threat})
+        return headline.doubts(measured, within)
 
     def _command(self) -> str:
         """What measures the same again."""
         request = self.request
         parts = ["holdfast", "evaluate", f"{self.bundle.name}/{self.bundle.version}"]
         parts += ["--headline"] * request.headline
-        lines = [] if request.headline and not request.attacks else _lines(request)
+        parts += [word for name in request.tables for word in ("--table", name)]
+        lines = _lines(request) if request.attacks or not (request.headline or request.tables) else []
         parts += [word for line in lines for word in ("--attack", line)]
         parts += [word for defence in request.defences or () for word in ("--defence", defence)]
         parts += ["--norm", self.threat.norm, "--epsilon", format_budget(self.threat.epsilon)]
@@ -207,8 +235,3 @@ def _check(bundle: Bundle, name: str, loaded: Loaded) -> None:
             f"{name} has {shape} with labels up to {int(split.labels.max())}.",
             hint="Name a fitting data set with --data.",
         )
-
-
-def _doubts(measured: dict[Measurement, Outcome], bundle: Bundle, threat: ThreatModel) -> str | None:
-    within = bundle.manifest.model_copy(update={"threat_model": threat})
-    return "; ".join(headline.doubts(measured, within)) or None

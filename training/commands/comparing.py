@@ -1,0 +1,250 @@
+"""How ``holdfast evaluate --table`` prints a paper's table with ours beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.markup import escape
+
+from holdfast import console
+from holdfast.bundle import Bundle
+from holdfast.units import format_budget
+from training.evaluation.tables.filling import Cell, Filled, Ours, Played
+from training.evaluation.tables.table import Column
+
+_FIELDS = (
+    "table",
+    "row",
+    "column",
+    "quantity",
+    "defence",
+    "attack",
+    "paper",
+    "ours",
+    "low",
+    "high",
+    "difference",
+    "deviation",
+    "images",
+    "bundle",
+    "network",
+    "remark",
+)
+
+
+def show(tables: Sequence[Filled], layout: str) -> None:
+    """Print tables.
+
+    Args:
+        tables: With what was measured.
+        layout: One of :data:`training.commands.tabulating.LAYOUTS`.
+    """
+    if layout == "json":
+        console.print_json([_plain(filled) for filled in tables])
+    elif layout == "csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(record for filled in tables for record in _records(filled))
+        _print(text.getvalue().removesuffix("\n"))
+    else:
+        for filled in tables:
+            _print("\n".join(_markdown(filled))) if layout == "markdown" else _text(filled)
+
+
+def _print(text: str) -> None:
+    console.stdout.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def _text(filled: Filled) -> None:
+    console.stdout.print(f"[bold]{escape(_title(filled))}[/]", soft_wrap=True)
+    table = console.table("", "", *(f">{escape(_head(column))}" for column in filled.table.columns))
+    for played in filled.rows:
+        for line in _lines(played):
+            table.add_row(*map(escape, line))
+    console.stdout.print(table)
+    for remark in _remarks(filled):
+        _print(remark)
+    _print("")
+
+
+def _markdown(filled: Filled) -> Iterator[str]:
+    heads = [_head(column).replace("*", r"\*") for column in filled.table.columns]
+    yield f"**{_title(filled)}**"
+    yield ""
+    yield f"| | | {' | '.join(heads)} |"
+    yield f"|---|---|{'---:|' * len(heads)}"
+    for played in filled.rows:
+        for line in _lines(played):
+            cells = " | ".join(line).replace("*", r"\*")
+            yield f"| {cells} |"
+    yield ""
+    for remark in _remarks(filled):
+        yield f"- {remark}".replace("*", r"\*")
+    yield ""
+
+
+def _title(filled: Filled) -> str:
+    table, threat = filled.table, filled.threat
+    within = f"{table.dataset}, {threat.norm} within {format_budget(threat.epsilon)}"
+    return f"{table.name}: {table.title}. {table.source}; {within}"
+
+
+def _head(column: Column) -> str:
+    return (
+        column.name
+        + {"accuracy": ", %", "match rate": ", %", "norm": ", norm", "cosine": ""}[column.quantity]
+    )
+
+
+def _lines(played: Played) -> Iterator[list[str]]:
+    """Theirs, and where the row is played ours and the difference."""
+    label, bundle = played.part.row.label, played.part.bundle
+    yield [label, "paper", *(cell.published.text if cell.published else "" for cell in played.cells)]
+    if bundle is not None:
+        yield ["", _reference(bundle), *(_shown(cell) for cell in played.cells)]
+        if any(cell.difference is not None for cell in played.cells):
+            yield ["", "difference", *(_difference(cell) for cell in played.cells)]
+
+
+def _shown(cell: Cell) -> str:
+    ours = cell.ours
+    if ours is None:
+        return "–"
+    if ours.deviation is not None:
+        return f"{ours.value:.3f} ± {ours.deviation:.3f} ({ours.low:.3f} to {ours.high:.3f})"
+    return f"{_number(cell, ours.value)} ±{_number(cell, ours.half_width)}"
+
+
+def _difference(cell: Cell) -> str:
+    if cell.difference is None:
+        return ""
+    size = _number(cell, abs(cell.difference))
+    sign = "" if float(size) == 0 else "+" if cell.difference > 0 else "−"
+    return sign + size if cell.settled else f"({sign}{size})"
+
+
+def _number(cell: Cell, value: float) -> str:
+    return f"{value:.1f}" if cell.column.quantity in ("accuracy", "match rate") else f"{value:.3f}"
+
+
+def _remarks(filled: Filled) -> Iterator[str]:
+    """Who plays, what is missing, what to doubt, and what differs."""
+    if any(cell.ours for played in filled.rows for cell in played.cells):
+        yield (
+            "± is half of the 95 % interval for the number of images; a difference is ours − theirs, "
+            "in brackets where theirs is within that interval."
+        )
+    labels = [", ".join(column.lines) for column in filled.table.columns if len(column.lines) > 1]
+    for lines in dict.fromkeys(labels):
+        yield f"Worst case, image by image, of {lines}."
+    for played in filled.rows:
+        bundle = played.part.bundle
+        if bundle is not None:
+            behind = "" if played.part.row.defence == "none" else f" behind {played.part.row.defence}"
+            others = ", ".join(map(_reference, played.part.others))
+            also = f"; {others} would fit too" if others else ""
+            who = f"{_reference(bundle)}{behind}, {_network(bundle)}"
+            yield f"{played.part.row.label}: {who}; {played.images}{also}."
+    for played in filled.rows:
+        missing: dict[str, list[str]] = {}
+        for cell in played.cells:
+            if cell.missing:
+                missing.setdefault(cell.missing, []).append(cell.column.name)
+        for reason, names in missing.items():
+            yield f"{played.part.row.label}: {', '.join(names)}: {reason}."
+        if played.doubts:
+            yield f"Doubts about {played.part.row.label}: {'; '.join(played.doubts)}."
+    yield from filled.table.notes
+    if filled.command:
+        yield f"Command: {filled.command}"
+
+
+def _records(filled: Filled) -> Iterator[dict[str, Any]]:
+    for played in filled.rows:
+        bundle = played.part.bundle
+        for cell in played.cells:
+            ours = _measured(cell.ours)
+            value, flags = ours.pop("value", None), ours.pop("flags", [])
+            yield ours | {
+                "ours": value,
+                "table": filled.table.name,
+                "row": played.part.row.label,
+                "column": cell.column.name,
+                "quantity": cell.column.quantity,
+                "defence": played.part.row.defence,
+                "attack": " + ".join(cell.lines),
+                "paper": cell.published.text if cell.published else "",
+                "difference": _exact(cell.difference),
+                "bundle": _reference(bundle) if bundle else "",
+                "network": _network(bundle) if bundle else "",
+                "remark": "; ".join([*flags, *([cell.missing] if cell.missing else [])]),
+            }
+
+
+def _measured(ours: Ours | None) -> dict[str, Any]:
+    if ours is None:
+        return {}
+    return {
+        "value": _exact(ours.value),
+        "low": _exact(ours.low),
+        "high": _exact(ours.high),
+        "deviation": _exact(ours.deviation),
+        "images": ours.images,
+        "flags": list(ours.flags),
+    }
+
+
+def _plain(filled: Filled) -> dict[str, Any]:
+    table = filled.table
+    return {
+        "name": table.name,
+        "title": table.title,
+        "source": table.source,
+        "dataset": table.dataset,
+        "threat_model": filled.threat.model_dump(mode="json"),
+        "notes": list(table.notes),
+        "command": filled.command or None,
+        "rows": [
+            {
+                "label": played.part.row.label,
+                "bundle": _reference(played.part.bundle) if played.part.bundle else None,
+                "network": _network(played.part.bundle) if played.part.bundle else None,
+                "images": played.images or None,
+                "defence": played.part.row.defence,
+                "others": [_reference(other) for other in played.part.others],
+                "doubts": list(played.doubts),
+                "cells": [_cell(cell) for cell in played.cells],
+            }
+            for played in filled.rows
+        ],
+    }
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    published = cell.published
+    return {
+        "column": cell.column.name,
+        "quantity": cell.column.quantity,
+        "attack": list(cell.lines),
+        "paper": published
+        and {"value": published.value, "deviation": published.deviation, "at_most": published.at_most},
+        "ours": _measured(cell.ours) or None,
+        "difference": _exact(cell.difference),
+        "missing": cell.missing or None,
+    }
+
+
+def _exact(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _reference(bundle: Bundle) -> str:
+    return f"{bundle.name}/{bundle.version}"
+
+
+def _network(bundle: Bundle) -> str:
+    return bundle.manifest.architecture.name
