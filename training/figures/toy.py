@@ -20,14 +20,14 @@ from holdfast.attacks.noise import TorchNoise
 from holdfast.attacks.pgd import ascend
 from holdfast.attacks.torch_oracle import TorchOracle
 from holdfast.manifold import transform
+from training.figures import style
 from training.figures.toy_data import EPSILON, Points, Trained, grid, moons, train
 from training.models.network import Network
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Colours that are told apart without red and green.
-_COLOURS = ("#2b6cb0", "#dd6b20")
+_COLOURS = style.COLOURS[:2]
 _STEPS = 1500
 _JUDGE: dict[str, Any] = {"discriminator": "mlp-2-64", "discriminator_learning_rate": 0.02}
 _ATLD: dict[str, Any] = {"epsilon": EPSILON, "label_smoothing": 0.2, **_JUDGE}
@@ -137,7 +137,7 @@ def _perturbations(models: _Models, directory: Path, seed: int) -> list[Finding]
     for axis, (name, images) in zip(axes[1:], moved.items(), strict=True):
         _boundary(axis, network, name)
         _scatter(axis, images[:, :, 0, 0].numpy(), data.labels)
-    _save(figure, directory, "perturbations")
+    style.save(figure, directory, "toy-perturbations")
     towards = {name: _towards_boundary(network, data, images) for name, images in moved.items()}
     crossed = {name: _accuracy(network, images, data.labels) for name, images in moved.items()}
     supervised, scattered, ours = towards.values()
@@ -177,7 +177,7 @@ def _boundaries(models: _Models, directory: Path, seed: int) -> list[Finding]:
         parameters = PGDParameters(epsilon=EPSILON, steps=20, step_size=EPSILON / 8, loss="cw")
         held = ~attack(TorchOracle(network, 2), test.images, test.labels, parameters).success
         robust[name] = held.float().mean().item()
-    _save(figure, directory, "boundaries")
+    style.save(figure, directory, "toy-boundaries")
     numbers = ", ".join(f"{name} {clean[name]:.1%} and {robust[name]:.1%}" for name in networks)
     return [
         Finding(
@@ -206,7 +206,7 @@ def _inference(models: _Models, directory: Path, seed: int) -> list[Finding]:
     for axis, (name, images) in zip(axes, panels.items(), strict=True):
         _boundary(axis, network, name)
         _scatter(axis, images[:, :, 0, 0].numpy(), test.labels)
-    _save(figure, directory, "imt")
+    style.save(figure, directory, "toy-imt")
     shares = {name: _accuracy(network, images, test.labels) for name, images in panels.items()}
     shares["clean after IMT"] = _accuracy(network, clean_adjusted, test.labels)
     scores = {
@@ -237,10 +237,10 @@ def _fields(models: _Models, directory: Path, seed: int) -> list[Finding]:
         _boundary(axis, network, name)
         start, end = points[:, :, 0, 0].numpy(), images[:, :, 0, 0].numpy()
         arrows = end - start
-        axis.quiver(*start.T, *arrows.T, angles="xy", scale_units="xy", scale=2, width=0.003, color="#1a202c")
+        axis.quiver(*start.T, *arrows.T, angles="xy", scale_units="xy", scale=2, width=0.003, color=style.INK)
         directions = np.sign(np.round(arrows, 4))
         spread[name] = len(np.unique(directions, axis=0))
-    _save(figure, directory, "fields")
+    style.save(figure, directory, "toy-fields")
     towards = {
         name: _towards_boundary(network, Points(points, labels), images) for name, images in moved.items()
     }
@@ -272,13 +272,7 @@ def _accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
 
 
 def _figure(panels: int) -> tuple[Any, list[Axes]]:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "holdfast"  # the same figure gives the same file
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, panels, figsize=(3.2 * panels, 3.5), layout="constrained")
+    figure, axes = style.new_figure(nrows=1, ncols=panels, figsize=(3.2 * panels, 3.5))
     return figure, list(axes)
 
 
@@ -289,7 +283,7 @@ def _boundary(axis: Axes, network: Network, title: str) -> None:
     margin = (logits[:, 1] - logits[:, 0]).reshape(side, side).numpy()
     line = np.linspace(0, 1, side)
     axis.contourf(line, line, margin, levels=[-1e9, 0, 1e9], colors=_COLOURS, alpha=0.18)
-    axis.contour(line, line, margin, levels=[0], colors="#1a202c", linewidths=1.2)
+    axis.contour(line, line, margin, levels=[0], colors=style.INK, linewidths=1.2)
     axis.set(title=title, xlim=(0, 1), ylim=(0.12, 0.88), xticks=[], yticks=[], aspect="equal")
 
 
@@ -297,11 +291,3 @@ def _scatter(axis: Axes, points: np.ndarray, labels: Tensor) -> None:
     for label, (colour, marker) in enumerate(zip(_COLOURS, "o^", strict=True)):
         chosen = points[labels.numpy() == label]
         axis.scatter(chosen[:, 0], chosen[:, 1], s=9, c=colour, marker=marker, linewidths=0)
-
-
-def _save(figure: Any, directory: Path, name: str) -> None:
-    from matplotlib import pyplot
-
-    figure.savefig(directory / f"toy-{name}.png", dpi=110, metadata={"Software": None})
-    figure.savefig(directory / f"toy-{name}.svg", metadata={"Date": None})
-    pyplot.close(figure)

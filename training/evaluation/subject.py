@@ -1,0 +1,79 @@
+"""What a bundle is measured on and within: its images, its budget, its defences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from holdfast.bundle import Bundle
+from holdfast.errors import UsageError
+from holdfast.manifest import Defence, ThreatModel
+from holdfast.units import parse_budget
+from training.evaluation.runner import Images, Loaded
+
+
+def images_of(
+    bundle: Bundle, *, data: str | None = None, root: Path | None = None, count: int | None = None
+) -> Images:
+    """The test images of the data set that a bundle was trained on, or of another.
+
+    Args:
+        bundle: Whose images.
+        data: Another data set's name.
+        root: Where the data sets lie; None for the default.
+        count: Only the first; None for all.
+    """
+    manifest = bundle.manifest
+    options = manifest.recipe.get("dataset", {}).get("options", {}) if data is None else {}
+    options = {key: value for key, value in options.items() if value is not None}
+    return Images(data or manifest.dataset.name, root, options, count)
+
+
+def check_fit(bundle: Bundle, name: str, loaded: Loaded) -> None:
+    """Refuse images that the bundle cannot take, or has no classes for.
+
+    Raises:
+        UsageError: They do not fit.
+    """
+    manifest, split = bundle.manifest, loaded.split
+    shape = split.images.shape[1:]
+    if shape != manifest.input.shape or int(split.labels.max()) >= len(manifest.classes):
+        raise UsageError(
+            f"{bundle.name} takes images {manifest.input.shape} of {len(manifest.classes)} classes; "
+            f"{name} has {shape} with labels up to {int(split.labels.max())}.",
+            hint="Name a fitting data set with --data.",
+        )
+
+
+def threat_of(bundle: Bundle, epsilon: str | None = None, norm: str | None = None) -> ThreatModel:
+    """The bundle's own threat model, but for what is said otherwise.
+
+    Raises:
+        UsageError: That is no budget or no norm.
+    """
+    own = bundle.manifest.threat_model
+    budget = own.epsilon if epsilon is None else parse_budget(epsilon)
+    try:
+        return ThreatModel.model_validate({"norm": norm or own.norm, "epsilon": budget})
+    except ValidationError:
+        raise UsageError(f"--norm is linf or l2, not {norm!r}.") from None
+
+
+def defences_of(bundle: Bundle, wanted: Sequence[str] | None) -> list[Defence]:
+    """The wanted ones of a bundle's defences, in its order: ``none`` by default, every one for ``all``.
+
+    Raises:
+        UsageError: The bundle does not offer one of them.
+    """
+    offered, wanted = bundle.manifest.defences, wanted or ["none"]
+    if "all" in wanted:
+        return list(offered)
+    for name in wanted:
+        if name not in offered:
+            raise UsageError(
+                f"Model {bundle.name} version {bundle.version} does not offer the defence {name!r}.",
+                hint=f"It offers: {', '.join(offered)}.",
+            )
+    return [defence for defence in offered if defence in wanted]
