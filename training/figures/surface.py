@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -175,12 +176,12 @@ def draw(surfaces: Surfaces, directory: Path, name: str) -> None:
         _ticks(above, surfaces.epsilon * scale, 5)
         flat.append(above)
     figure.colorbar(mesh, ax=flat, label="Cross-entropy (nats)", shrink=0.85)
-    figure.suptitle(
+    title = (
         f"Loss around test image {surfaces.image} of {surfaces.dataset}, {surfaces.label}, "
-        f"within {budget(surfaces.norm, surfaces.epsilon)}\n"
+        f"within {budget(surfaces.norm, surfaces.epsilon)}",
         f"circle: the image; orange: where the prediction stops or starts to be {surfaces.label}",
-        fontsize=11,
     )
+    figure.suptitle("\n".join(fill(line, 16 + 36 * count) for line in title), fontsize=11)
     style.save(figure, directory, name)
     style.save_numbers(directory, name, surfaces, _table(surfaces))
 
