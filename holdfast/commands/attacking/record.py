@@ -103,7 +103,13 @@ class Totals(Part):
     median_linf: Annotated[float | None, Field(description="Of the fooled.")]
     median_l2: Annotated[float | None, Field(description="Of the fooled.")]
     median_queries: float | None
-    forwards: Annotated[int, Field(description="Forward passes, those before a backward pass included.")]
+    forwards: Annotated[
+        int,
+        Field(
+            description="Forward passes, those before a backward pass included: the sum of the queries, and "
+            "one on each of a batch's first eight images, which are asked about twice."
+        ),
+    ]
     backwards: int
     seconds: float
 

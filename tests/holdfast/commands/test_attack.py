@@ -136,7 +136,8 @@ def test_the_totals_are_those_of_the_results(real: tuple[Outcome, Path]) -> None
     ]
     assert totals["success_rate"] == pytest.approx(len(fooled) / (4 - outcomes.count("wrong before")))
     assert totals["robust_accuracy"] == pytest.approx(outcomes.count("held") / 4)
-    assert totals["forwards"] == sum(result["queries"] for result in results)
+    asked_twice = 4  # of a batch of fewer than eight, all
+    assert totals["forwards"] == sum(result["queries"] for result in results) + asked_twice
     assert 0 < totals["backwards"] <= totals["forwards"]
     assert totals["median_l2"] == pytest.approx(np.median([each["reached"]["l2"] for each in fooled]))
 
