@@ -10,6 +10,9 @@ from holdfast.attacks.arrays import cut, each, namespace
 from holdfast.attacks.noise import Noise
 from holdfast.attacks.oracle import Array
 
+#: Near the smallest float32 that has all its digits.
+_SMALLEST = 1e-37
+
 
 class Ball(Protocol):
     """The images within ``epsilon`` of a batch's images, in one norm."""
@@ -112,7 +115,9 @@ class L2Ball:
 
     def step(self, images: Array, gradient: Array, size: float | Array, centre: Array) -> Array:
         """x' <- P(x' + size · gradient / ‖gradient‖₂); a zero gradient moves nothing."""
-        moved = gradient * each(size / _at_least_tiny(l2_norm(gradient)))
+        # Of a very sure model the gradient is so small that its square is no float any more, nor its length.
+        moved = gradient / each(cut(linf_norm(gradient), _SMALLEST, float("inf")))
+        moved *= each(size / _at_least_tiny(l2_norm(moved)))
         moved += images
         moved -= centre
         return self._back(moved, centre)

@@ -19,12 +19,14 @@ from holdfast.attacks.ball import ball, l2_norm, linf_norm
 from holdfast.attacks.catalogue import attack_of, find
 from holdfast.attacks.definition import Attack
 from holdfast.attacks.eot import EOTOracle
+from holdfast.attacks.inputs import answered, check_classes, check_images
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.oracle import Array, Oracle, passes
 from holdfast.attacks.parameters import TWICE, AttackParameters
 from holdfast.attacks.problem import Problem, Progress, Tally, silent, stage
-from holdfast.attacks.result import AttackResult
+from holdfast.attacks.result import AttackResult, join
 from holdfast.attacks.targets import TargetableParameters, choose
+from holdfast.errors import HoldfastError
 
 
 def attack(
@@ -62,12 +64,17 @@ def attack(
         progress: Called with the steps done and in all, between steps; what it raises ends the attack.
 
     Raises:
-        ValueError: The images, labels and targets do not fit together or the model; fewer than one answer to
-            take the mean of; means of an attack that takes means by itself.
+        ValueError: The images are not float32 in [0, 1]; images, labels, targets and noise do not fit each
+            other or the model; means of fewer than one answer, or of an attack that takes means by itself.
+        HoldfastError: The model answers clean images with NaN.
         UnsupportedLossError: The parameters name a loss that the model has not got.
     """
     started = time.perf_counter()
-    _check(images, labels, targets, oracle, batch_size)
+    check_images(images)
+    labels = check_classes("labels", labels, images, oracle)
+    targets = None if targets is None else check_classes("targets", targets, images, oracle)
+    if batch_size < 1:
+        raise ValueError("batch_size is at least 1")
     kind = attack_of(parameters)
     if eot != 1 and parameters.answers != 1:
         raise ValueError(
@@ -75,33 +82,14 @@ def attack(
         )
     if eot != 1:
         source = EOTOracle(oracle if source is None else source, eot)
-    streams = noise or ImageNoise.of(parameters.seed, to_numpy(images))
+    if noise is not None and len(noise) != images.shape[0]:
+        raise ValueError(f"noise is a stream for each of {images.shape[0]} images, not {len(noise)}")
     parts = [
-        _attack_part(oracle, source, images, labels, targets, streams, parameters, kind, rows, report)
-        for rows, report in _batches(len(streams), batch_size, progress)
+        _attack_part(oracle, source, images, labels, targets, noise, parameters, kind, rows, report)
+        for rows, report in _batches(int(images.shape[0]), batch_size, progress)
     ]
-    found = _join(images, parts)
+    found = join(parts)
     return _with_flags(oracle, images, found, started, kind, eot * parameters.answers)
-
-
-def _check(images: Array, labels: Array, targets: Array | None, oracle: Oracle, batch_size: int) -> None:
-    if images.ndim != 4 or labels.ndim != 1 or images.shape[0] != labels.shape[0]:
-        raise ValueError(
-            f"images are (n, channels, height, width) and labels (n,), not {tuple(images.shape)} and "
-            f"{tuple(labels.shape)}"
-        )
-    for name, classes in (("labels", labels), ("targets", targets)):
-        if classes is None or classes.shape[0] == 0:
-            continue
-        if classes.shape != labels.shape:
-            raise ValueError(f"{name} have the shape {tuple(classes.shape)}, not {tuple(labels.shape)}")
-        values = to_numpy(classes)
-        if values.min() < 0 or values.max() >= oracle.classes:
-            raise ValueError(
-                f"{name} are classes 0 to {oracle.classes - 1}, not {values.min()} to {values.max()}"
-            )
-    if batch_size < 1:
-        raise ValueError("batch_size is at least 1")
 
 
 def _batches(images: int, size: int, progress: Progress) -> list[tuple[np.ndarray, Progress]]:
@@ -119,7 +107,7 @@ def _attack_part(
     images: Array,
     labels: Array,
     targets: Array | None,
-    streams: ImageNoise,
+    streams: ImageNoise | None,
     parameters: AttackParameters,
     kind: Attack,
     rows: np.ndarray,
@@ -127,17 +115,18 @@ def _attack_part(
 ) -> AttackResult:
     whole = len(rows) == images.shape[0]
     images, labels = (images, labels) if whole else (take(images, rows), take(labels, rows))
-    noise = streams if whole else streams.take(rows)
+    noise = ImageNoise.of(parameters.seed, to_numpy(images)) if streams is None else streams.take(rows)
     tally = Tally.of(len(rows))
     victim = Problem(oracle, images, labels, None, images, noise, tally, progress)
-    before = victim.ask(images, victim.rows)
+    before = _ask_clean(victim)
     aims = None if targets is None else to_numpy(targets)[rows]
     if aims is None and isinstance(parameters, TargetableParameters):
         aims = choose(parameters.target, before, labels, noise)
     victim = replace(victim, logits=before, targets=None if aims is None else like(aims, images))
-    open_rows = victim.rows
+    left_alone = _from_their_targets(victim)
     if parameters.skips_misclassified:
-        open_rows = open_rows[~victim.fooled(before, open_rows)]
+        left_alone |= victim.fooled(before, victim.rows)
+    open_rows = np.flatnonzero(~left_alone)
     adversarial, after = copy(images), copy(before)
     if len(open_rows):
         problem = victim if len(open_rows) == len(victim) else victim.part(open_rows)
@@ -148,10 +137,30 @@ def _attack_part(
     return _judge(victim, adversarial, after, parameters, kind)
 
 
+def _from_their_targets(problem: Problem) -> np.ndarray:
+    """Which images are of the class that they are to reach: there is nothing to do, and nothing to win."""
+    if problem.targets is None:
+        return np.zeros(len(problem), dtype=bool)
+    same: np.ndarray = to_numpy(problem.targets) == to_numpy(problem.labels)
+    return same
+
+
 def _on_source(problem: Problem, source: Oracle) -> Problem:
     """The same problem with another model to craft on; what is spent there counts as spent."""
     crafted = replace(problem, oracle=source)
-    return replace(crafted, logits=crafted.ask(problem.images, problem.rows))
+    return replace(crafted, logits=_ask_clean(crafted))
+
+
+def _ask_clean(problem: Problem) -> Array:
+    """The model's answer to the images as they are, which every attack starts from."""
+    logits = problem.ask(problem.images, problem.rows)
+    wrong = int(np.count_nonzero(~answered(logits)))
+    if wrong:
+        raise HoldfastError(
+            f"The model answers {wrong} of {len(problem)} clean images with NaN; there is nothing to attack.",
+            hint="Look for weights or statistics of its layers that are not finite.",
+        )
+    return logits
 
 
 def _within(found: Array, originals: Array, parameters: AttackParameters) -> Array:
@@ -166,10 +175,7 @@ def _judge(
     victim: Problem, adversarial: Array, after: Array, parameters: AttackParameters, kind: Attack
 ) -> AttackResult:
     fooled = victim.fooled(after, victim.rows)
-    if victim.targets is not None:
-        fooled &= to_numpy(victim.targets) != to_numpy(
-            victim.labels
-        )  # nothing to reach from the class itself
+    fooled &= ~_from_their_targets(victim)
     if kind.minimises and not fooled.all():
         put(adversarial, np.flatnonzero(~fooled), take(victim.images, np.flatnonzero(~fooled)))
         put(after, np.flatnonzero(~fooled), take(victim.logits, np.flatnonzero(~fooled)))
@@ -195,37 +201,8 @@ def _judge(
         gradients=victim.tally.gradients,
         zero_gradients=victim.tally.zeros,
         fooled_by=np.where(fooled, victim.tally.fooled_by, ""),
+        unanswered=victim.tally.unanswered,
         seed=parameters.seed,
-        seconds=0.0,
-    )
-
-
-def _join(images: Array, parts: list[AttackResult]) -> AttackResult:
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        raise ValueError("there are no images to attack")
-    xp = array_namespace(images)
-
-    def joined(name: str) -> Array:
-        return xp.concat([getattr(part, name) for part in parts])
-
-    return AttackResult(
-        images=joined("images"),
-        success=joined("success"),
-        survives_rounding=joined("survives_rounding"),
-        logits_before=joined("logits_before"),
-        logits=joined("logits"),
-        linf=joined("linf"),
-        l2=joined("l2"),
-        targets=None if parts[0].targets is None else joined("targets"),
-        queries=np.concatenate([part.queries for part in parts]),
-        forwards=sum(part.forwards for part in parts),
-        backwards=sum(part.backwards for part in parts),
-        gradients=sum(part.gradients for part in parts),
-        zero_gradients=sum(part.zero_gradients for part in parts),
-        fooled_by=np.concatenate([part.fooled_by for part in parts]),
-        seed=parts[0].seed,
         seconds=0.0,
     )
 
@@ -245,6 +222,7 @@ def _with_flags(
         *flags.randomised(difference / scale, answers),
         *flags.dynamic(oracle),
         *flags.left_to_black_box(_blind(found), len(found.fooled_by)),
+        *flags.not_a_number(found.unanswered),
         *flags.lost_by_rounding(lost, successes),
     ]
     spent = found.forwards + int(again.shape[0]) * passes(oracle)

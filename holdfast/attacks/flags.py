@@ -14,6 +14,7 @@ FlagName = Literal[
     "dynamic",
     "black_box_beats_white_box",
     "cw_below_pgd",
+    "not_a_number",
     "lost_by_rounding",
 ]
 
@@ -83,6 +84,19 @@ def dynamic(oracle: object) -> list[Flag]:
             "dynamic",
             "the model takes a gradient step of its own at inference: an attack that does not go through "
             "that step says little, so read this beside the adaptive figure",
+        )
+    ]
+
+
+def not_a_number(answers: int) -> list[Flag]:
+    """For a model that answered so many times with a NaN among the logits."""
+    if not answers:
+        return []
+    return [
+        Flag(
+            "not_a_number",
+            "the model answered images of the attack with NaN, which counts as held: see what a client would "
+            "be told in its place before you call that robust",
         )
     ]
 

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from holdfast.attacks.arrays import namespace, take, to_numpy
+from holdfast.attacks.inputs import answered
 from holdfast.attacks.loss import AdaptiveLoss, AnyLoss
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.objective import Objective
@@ -40,8 +41,9 @@ class Tally:
         queries: (n,) images shown to the model on behalf of each image.
         forwards: Forward passes, those before a backward pass included.
         backwards: Backward passes.
-        zeros: Gradients of images not yet fooled that were exactly zero.
+        zeros: Gradients of images not yet fooled that were exactly zero, or no number.
         gradients: Gradients of images not yet fooled.
+        unanswered: Answers with a NaN among the logits.
         fooled_by: (n,) str, the part of an ensemble that fooled each image; empty where none did.
     """
 
@@ -51,6 +53,7 @@ class Tally:
     backwards: int = 0
     zeros: int = 0
     gradients: int = 0
+    unanswered: int = 0
 
     @classmethod
     def of(cls, images: int) -> Tally:
@@ -119,7 +122,9 @@ class Problem:
     def ask(self, images: Array, rows: np.ndarray) -> Array:
         """The model's logits, (k, classes), for ``images`` (k, c, h, w), made from the originals ``rows``."""
         self._count(rows)
-        return self.oracle.logits(images)
+        logits = self.oracle.logits(images)
+        self._look_for_nan(logits)
+        return logits
 
     def ascent(
         self, images: Array, rows: np.ndarray, objective: Objective, targets: Array | None = None
@@ -146,32 +151,36 @@ class Problem:
                 sum(weight * term.loss for weight, term in terms),
                 sum(weight * term.gradient for weight, term in terms),
             )
-        self._look_for_zeros(answer, rows)
-        return answer
+        return self._examined(answer, rows)
 
     def credit(self, rows: np.ndarray, name: str) -> None:
         """Say which part of an ensemble fooled the images made from the originals ``rows``."""
         self.tally.fooled_by[self.places[rows]] = name
 
     def fooled(self, logits: Array, rows: np.ndarray) -> np.ndarray:
-        """Which of the answers (k, classes) for ``rows`` are what the attack wants: (k,) bool on the host."""
+        """Which of the answers (k, classes) for ``rows`` are what the attack wants: (k,) bool on the host.
+
+        An answer with a NaN in it is no class, and so neither another one nor the target.
+        """
         if self._judged is not None and self._judged[0] is logits and self._judged[1] is rows:
             return self._judged[2].copy()
         predicted = to_numpy(namespace(logits).argmax(logits, axis=1))
-        hit: np.ndarray = predicted == self._wanted[rows]
-        return hit if self.targets is not None else ~hit
+        same = predicted == self._wanted[rows]
+        hit: np.ndarray = (same if self.targets is not None else ~same) & answered(logits)
+        return hit
 
     def margin(self, logits: Array, rows: np.ndarray) -> np.ndarray:
         """By how much the answers (k, classes) for ``rows`` are what the attack wants: (k,) on the host.
 
-        max_{j≠y} z_j − z_y, or z_t − max_{j≠t} z_j where there are targets.
+        max_{j≠y} z_j − z_y, or z_t − max_{j≠t} z_j where there are targets; −∞ of an answer with a NaN.
         """
         scores = to_numpy(logits)
         wanted = self._wanted[rows][:, None]
         others = scores.copy()
         np.put_along_axis(others, wanted, -np.inf, axis=1)
         lead: np.ndarray = others.max(1) - np.take_along_axis(scores, wanted, axis=1)[:, 0]
-        return lead if self.targets is None else -lead
+        lead = lead if self.targets is None else -lead
+        return np.where(np.isnan(lead), -np.inf, lead)
 
     @cached_property
     def _wanted(self) -> np.ndarray:
@@ -196,12 +205,27 @@ class Problem:
         self.tally.forwards += len(rows) * each
         self.tally.backwards += len(rows) * each if backwards else 0
 
-    def _look_for_zeros(self, answer: GradientAnswer, rows: np.ndarray) -> None:
+    def _look_for_nan(self, logits: Array) -> None:
+        self.tally.unanswered += int(np.count_nonzero(~answered(logits)))
+
+    def _examined(self, answer: GradientAnswer, rows: np.ndarray) -> GradientAnswer:
+        """Count the gradients that lead nowhere, and take out what is no number, or it would spread from step
+        to step over the image."""
+        self._look_for_nan(answer.logits)
         # Only where the model still holds: DLR is constant, rightly, once the label has come third.
         fooled = self.fooled(answer.logits, rows)
         held = ~fooled
-        flat = namespace(answer.gradient).reshape(answer.gradient, (len(rows), -1))
-        blind = ~to_numpy(namespace(flat).any(flat, axis=1))
+        xp = namespace(answer.gradient)
+        flat = xp.reshape(answer.gradient, (len(rows), -1))
+        highest, lowest = to_numpy(xp.max(flat, axis=1)), to_numpy(xp.min(flat, axis=1))
+        finite = np.isfinite(highest) & np.isfinite(lowest)
+        blind = ~finite | ((highest == 0) & (lowest == 0))
         self.tally.zeros += int(np.count_nonzero(held & blind))
         self.tally.gradients += int(np.count_nonzero(held))
+        if not finite.all():
+            gradient = xp.where(xp.isfinite(answer.gradient), answer.gradient, xp.zeros_like(answer.gradient))
+            worst = xp.full_like(answer.loss, -xp.inf)
+            losses = xp.where(xp.isnan(answer.loss), worst, answer.loss)
+            answer = GradientAnswer(answer.logits, losses, gradient)
         self._judged = (answer.logits, rows, fooled)
+        return answer

@@ -45,7 +45,7 @@ ATTACKS = (
         name="noise",
         summary="Random images of the ball: the floor that every attack must beat.",
         source="A sanity check; see Carlini et al. 2019, On Evaluating Adversarial Robustness.",
-        access="scores",
+        access="decision",
         parameters=NoiseParameters,
         core=random_noise,
     ),

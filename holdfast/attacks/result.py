@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from holdfast.attacks.arrays import namespace
 from holdfast.attacks.flags import Flag
 from holdfast.attacks.oracle import Array
 
@@ -31,11 +33,12 @@ class AttackResult:
             the model answers the same. That one is about the model, and in no image's ``queries``.
         backwards: Backward passes spent, summed over images.
         gradients: Gradients of images not yet fooled.
-        zero_gradients: Of these, the ones that were exactly zero.
+        zero_gradients: Of these, the ones that were exactly zero, or no number.
         fooled_by: (n,) str on the host, which attack of an ensemble fooled each image; empty for images that
             hold or were wrong from the start, and for an attack that is no ensemble.
         seed: Of all that was random.
         seconds: Wall time.
+        unanswered: Answers of the model with a NaN in them; such an answer fools nobody.
         flags: Why not to believe the outcome; empty where nothing looked wrong.
     """
 
@@ -55,4 +58,35 @@ class AttackResult:
     fooled_by: np.ndarray
     seed: int
     seconds: float
+    unanswered: int = 0
     flags: list[Flag] = field(default_factory=list)
+
+
+def join(parts: Sequence[AttackResult]) -> AttackResult:
+    """The results of one attack on the batches of a set, at least one, as that on the set; without flags."""
+    if len(parts) == 1:
+        return parts[0]
+    xp = namespace(parts[0].images)
+
+    def joined(name: str) -> Array:
+        return xp.concat([getattr(part, name) for part in parts])
+
+    return AttackResult(
+        images=joined("images"),
+        success=joined("success"),
+        survives_rounding=joined("survives_rounding"),
+        logits_before=joined("logits_before"),
+        logits=joined("logits"),
+        linf=joined("linf"),
+        l2=joined("l2"),
+        targets=None if parts[0].targets is None else joined("targets"),
+        queries=np.concatenate([part.queries for part in parts]),
+        forwards=sum(part.forwards for part in parts),
+        backwards=sum(part.backwards for part in parts),
+        gradients=sum(part.gradients for part in parts),
+        zero_gradients=sum(part.zero_gradients for part in parts),
+        fooled_by=np.concatenate([part.fooled_by for part in parts]),
+        unanswered=sum(part.unanswered for part in parts),
+        seed=parts[0].seed,
+        seconds=0.0,
+    )

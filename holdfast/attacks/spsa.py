@@ -35,7 +35,8 @@ class SPSAParameters(BoundedParameters, TargetableParameters):
         ),
     ] = 128
     delta: Annotated[
-        float, Field(gt=0, le=1, description="How far along a direction the margin is asked, in image units.")
+        float,
+        Field(ge=1e-6, le=1, description="How far along a direction the margin is asked, in image units."),
     ] = 0.01
     learning_rate: Annotated[float, Field(gt=0, le=1, description="Adam's, in image units.")] = 0.01
     samples_per_call: Annotated[
@@ -98,7 +99,8 @@ def estimate(problem: Problem, images: Array, rows: np.ndarray, p: SPSAParameter
         asked = np.repeat(rows, 2 * pairs)
         margins = problem.margin(problem.ask(xp.reshape(variants, (-1, *shape[1:])), asked), asked)
         plus, minus = margins.reshape(len(rows), 2, pairs).swapaxes(0, 1)
-        slopes = like(plus - minus, images)[:, None, :]
+        told = np.isfinite(plus) & np.isfinite(minus)  # of a pair with an answer of NaN nothing is known
+        slopes = like(np.subtract(plus, minus, out=np.zeros_like(plus), where=told), images)[:, None, :]
         total += xp.reshape(xp.matmul(slopes, xp.reshape(signs, (shape[0], pairs, -1))), shape)
     return total / (2 * p.samples * half)
 
