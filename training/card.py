@@ -11,11 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from holdfast.bundle import CARD, Bundle, describe_files, write_manifest
-from holdfast.figures import newest_evaluation
-from holdfast.manifest import Evaluation, Figure, Manifest, ThreatModel
-from holdfast.units import format_budget
-
-_NORMS = {"linf": "L∞", "l2": "L2"}
+from holdfast.manifest import Evaluation, Manifest
+from training.card_measured import cell, evidence, figures, precision, share, threat
 
 
 def add_evaluation(root: Path, evaluation: Evaluation) -> None:
@@ -45,7 +42,7 @@ def rewrite_card(root: Path) -> None:
 
 def render_card(manifest: Manifest) -> str:
     """The card of the model that the manifest describes, in Markdown."""
-    sections = (_summary, _training, _figures, _evidence, _use, _files, _licence)
+    sections = (_summary, _training, figures, precision, evidence, _use, _files, _licence)
     written = ("\n".join(section(manifest)) for section in sections)
     return "\n\n".join(text for text in written if text) + "\n"
 
@@ -86,7 +83,7 @@ def _summary(manifest: Manifest) -> Iterator[str]:
     channels, height, width = manifest.input.shape
     colours = "grey" if channels == 1 else "RGB"
     classes = manifest.classes
-    budget = _threat(manifest.threat_model)
+    budget = threat(manifest.threat_model)
     shown = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
     yield f"# {manifest.name}, version {manifest.version}"
     if manifest.description:
@@ -128,90 +125,6 @@ def _training(manifest: Manifest) -> Iterator[str]:
     yield "```"
 
 
-def _figures(manifest: Manifest) -> Iterator[str]:
-    yield "## What was measured"
-    yield ""
-    newest = newest_evaluation(manifest)
-    if newest is None:
-        yield "Nothing yet: accuracy and robustness of this model are unknown. Measure them with"
-        yield ""
-        yield f"    holdfast evaluate {manifest.name}/{manifest.version}"
-        return
-    yield "On the exported graphs, as they are served. An accuracy under attack is an upper bound: a stronger"
-    yield "attack can only lower it. Intervals are 95 % Wilson intervals over the images measured."
-    for evaluation in sorted(manifest.evaluations, key=lambda one: one.date, reverse=True):
-        yield ""
-        yield f"### {evaluation.date:%Y-%m-%d}, {evaluation.dataset}, seed {evaluation.seed}"
-        yield ""
-        yield "| | attack | budget | defence | accuracy | 95 % interval | images |"
-        yield "|---|---|---|---|---:|---|---:|"
-        yield from (_row(figure) for figure in evaluation.figures)
-        yield ""
-        if evaluation.unreliable:
-            yield f"**Do not rely on the robust figures: {evaluation.unreliable}**"
-            yield ""
-        for figure in evaluation.figures:
-            yield from (f"- {figure.name}: {flag}" for flag in figure.flags)
-        if any(figure.flags for figure in evaluation.figures):
-            yield ""
-        yield f"Again with: `{evaluation.command}`"
-
-
-def _row(figure: Figure) -> str:
-    attack = figure.attack or "none"
-    # Norm and budget have a column of their own.
-    shown = {key: value for key, value in figure.parameters.items() if key not in ("norm", "epsilon")}
-    if shown:
-        attack += f" ({', '.join(f'{key} {_value(value)}' for key, value in shown.items())})"
-    low, high = figure.interval
-    cells = (
-        figure.name,
-        attack,
-        _threat(figure.threat_model) if figure.threat_model else "none",
-        figure.defence if figure.adaptive else f"{figure.defence}, unknown to the attack",
-        f"{figure.accuracy:.1%}",
-        f"{low:.1%} to {high:.1%}",
-        f"{figure.images:,}",
-    )
-    return f"| {' | '.join(map(_cell, cells))} |"
-
-
-def _evidence(manifest: Manifest) -> Iterator[str]:
-    calibration, manifold, imt = manifest.calibration, manifest.manifold, manifest.imt
-    if calibration is None and manifold is None:
-        return
-    yield "## Probabilities and manifold evidence"
-    yield ""
-    if calibration is not None:
-        yield f"Probabilities are the softmax of the logits over {calibration.temperature:.3f}, a temperature"
-        yield f"fitted on {calibration.images:,} held-out images. On {calibration.test_images:,} others it"
-        yield f"takes the expected calibration error from {calibration.error_before:.1%} to"
-        yield f"{calibration.error_after:.1%}."
-    if manifold is not None:
-        what = (
-            "The score is the discriminator's probability that an image is adversarial."
-            if manifold.evidence == "discriminator"
-            else "The score is the cosine between an image's features and the centre of its class."
-        )
-        side = "above" if manifold.sign > 0 else "below"
-        first, second = manifold.false_positive_rates
-        yield ""
-        yield f"{what} {side.capitalize()} {manifold.uncertain:.4g} an image is called uncertain, {side}"
-        yield f"{manifold.suspect:.4g} suspect: thresholds that {first:.0%} and {second:.0%} of"
-        yield f"{manifold.images:,} clean held-out images are beyond. A verdict says what an image looks like"
-        yield "to the model; an adversary who knows the thresholds can stay within them."
-    if imt is not None:
-        low, high = imt.halved
-        epsilon = format_budget(imt.epsilon)
-        yield ""
-        yield f"The defence `imt` moves each value of an image by {epsilon} towards what the"
-        yield "discriminator finds natural, `imt+` by half of that where the score is within"
-        yield f"{low:g} and {high:g}."
-        if imt.parity is not None:
-            yield f"Of {imt.parity.images} images, {_share(imt.parity.within)} have logits within 1e-4 of"
-            yield f"those in torch; the largest difference is {imt.parity.largest:.1e}."
-
-
 def _use(manifest: Manifest) -> Iterator[str]:
     path = f"/v1/models/{manifest.name}/versions/{manifest.version}/classify"
     yield "## How to use it"
@@ -239,7 +152,7 @@ def _files(manifest: Manifest) -> Iterator[str]:
     yield f"The graphs were compared with the network in torch on {parity.images} random and real images in"
     yield f"batches of {sizes}. The largest difference of a logit was {parity.logits:.1e}, that of a gradient"
     yield f"{parity.gradient:.1e} of the image's largest. Of the gradients that are not negligible,"
-    yield f"{_share(parity.gradient_sign)} had the same sign."
+    yield f"{share(parity.gradient_sign)} had the same sign."
 
 
 def _licence(manifest: Manifest) -> Iterator[str]:
@@ -252,20 +165,7 @@ def _licence(manifest: Manifest) -> Iterator[str]:
 def _facts(facts: dict[str, str]) -> Iterator[str]:
     yield "| | |"
     yield "|---|---|"
-    yield from (f"| {name} | {_cell(fact)} |" for name, fact in facts.items())
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def _threat(threat: ThreatModel) -> str:
-    return f"{_NORMS[threat.norm]} {format_budget(threat.epsilon)}"
-
-
-def _share(share: float) -> str:
-    """A share that says 100 % only where it is all of them."""
-    return "all" if share == 1 else f"{min(share, 0.99999):.3%}"
+    yield from (f"| {name} | {cell(fact)} |" for name, fact in facts.items())
 
 
 def _duration(seconds: float) -> str:
@@ -273,10 +173,6 @@ def _duration(seconds: float) -> str:
     if minutes < 1:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _value(value: object) -> str:
-    return format_budget(value) if isinstance(value, float) else str(value)
 
 
 def _yaml(content: dict[str, object]) -> list[str]:

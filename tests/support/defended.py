@@ -19,8 +19,8 @@ from holdfast.manifest import (
     TrainingRun,
     Transformation,
 )
-from training.export import Facts, HeldOut, export_bundle
-from training.models import Network, build, centres_of
+from training.export import Facts, HeldOut, Weights, export_bundle
+from training.models import CosineHead, Network, build, centres_of
 from training.models.defended import DefendedNetwork
 from training.models.discriminator import build_discriminator
 
@@ -59,11 +59,13 @@ def centred_network() -> Network:
     return network.eval().requires_grad_(False)
 
 
-def make_defended_bundle(store: Path, network: Network, name: str) -> Path:
-    """Export into the model store; return the bundle's directory."""
-    judged = isinstance(network, DefendedNetwork)
+def make_defended_bundle(
+    store: Path, network: Network, name: str, *, weights: Weights = "float32", torchscript: bool = False
+) -> Path:
+    """Export into the model store; return the bundle's directory. A network without a defence is fine too."""
+    judged, centred = isinstance(network, DefendedNetwork), isinstance(network.head, CosineHead)
     facts = Facts(
-        method="atld" if judged else "mat",
+        method="atld" if judged else "mat" if centred else "standard",
         recipe={},
         dataset=Dataset(name="digits", train_images=1500),
         classes=[str(digit) for digit in range(10)],
@@ -71,7 +73,7 @@ def make_defended_bundle(store: Path, network: Network, name: str) -> Path:
         architecture=Architecture(name="small-cnn"),
         threat_model=ThreatModel(norm="linf", epsilon=EPSILON),
         training=TrainingRun(epochs=4, steps=60, seed=0, hardware="cpu", seconds=1.0),
-        head="linear" if judged else "cosine",
+        head="cosine" if centred else "linear",
         discriminator=Discriminator(architecture=JUDGE, latent="features") if judged else None,
         imt=Transformation(epsilon=EPSILON) if judged else None,
     )
@@ -84,6 +86,8 @@ def make_defended_bundle(store: Path, network: Network, name: str) -> Path:
         facts=facts,
         calibration_images=images[:16],
         held_out=HeldOut(images[1500:], labels[1500:]),
+        weights=weights,
+        torchscript=torchscript,
     )
 
 

@@ -10,10 +10,9 @@ from holdfast import console
 from holdfast.bundle import BundleNotFoundError, ModelStore
 from holdfast.errors import UsageError
 from training import data as datasets
-from training.checkpoint import CheckpointInfo, load_exported
+from training.commands.export_source import Source
 from training.data import Dataset
-from training.export import Facts, HeldOut, count_steps, export_bundle
-from training.recipe import Recipe
+from training.export import HeldOut, Weights, count_steps, export_bundle
 
 #: Test images that the graphs are compared with the network on.
 _CALIBRATION = 64
@@ -22,38 +21,36 @@ _HELD_OUT = 2000
 
 
 def run(
-    checkpoint: Path,
+    path: Path,
     *,
     name: str | None,
     version: str | None,
     store: Path,
     description: str,
+    weights: Weights,
     torchscript: bool,
     force: bool,
     data_root: Path | None,
 ) -> Path:
-    """Export a checkpoint and say what was made.
+    """Export a checkpoint's network, or a bundle's, and say what was made.
 
     Raises:
-        HoldfastError: The checkpoint, the data or an argument cannot be used, or the export is refused.
+        HoldfastError: The network, the data or an argument cannot be used, or the export is refused.
     """
-    network, info = load_exported(checkpoint)
-    recipe = Recipe.model_validate(info.recipe)
-    dataset = _load(info, recipe, data_root)
-    name = name or recipe.name
-    if not info.finished:
-        console.stderr.print(
-            f"[bold yellow]Warning:[/] the run is not finished: epoch {info.epoch} of {recipe.epochs}."
-        )
-    with console.progress("Exporting", count_steps(network, torchscript=torchscript), unit="steps") as bar:
+    source = Source.find(path, description)
+    dataset = _load(source, data_root)
+    name = name or source.name
+    steps = count_steps(source.network, torchscript=torchscript, half=weights == "float16")
+    with console.progress("Exporting", steps, unit="steps") as bar:
         root = export_bundle(
-            network,
+            source.network,
             name=name,
             version=version or _next_version(store, name),
             store=store,
-            facts=Facts.of_run(info, network, description),
+            facts=source.facts,
             calibration_images=_spread(dataset),
             held_out=_held_out(dataset),
+            weights=weights,
             torchscript=torchscript,
             force=force,
             progress=lambda done, step: bar.update(done, note=step),
@@ -62,13 +59,11 @@ def run(
     return root
 
 
-def _load(info: CheckpointInfo, recipe: Recipe, data_root: Path | None) -> Dataset:
-    options = recipe.dataset.options.model_dump(exclude_none=True)
-    dataset = datasets.load(recipe.dataset.name, data_root, **options)
-    if dataset.shape != info.dataset.shape:
-        raise UsageError(
-            f"{recipe.dataset.name} has images {dataset.shape}; the network takes {info.dataset.shape}."
-        )
+def _load(source: Source, data_root: Path | None) -> Dataset:
+    wanted, shape = source.dataset, source.facts.input.shape
+    dataset = datasets.load(wanted.name, data_root, **wanted.options.model_dump(exclude_none=True))
+    if dataset.shape != shape:
+        raise UsageError(f"{wanted.name} has images {dataset.shape}; the network takes {shape}.")
     return dataset
 
 
@@ -106,6 +101,12 @@ def _report(root: Path, name: str) -> None:
         f"gradients by {parity.gradient:.1e} of the image's largest.",
         soft_wrap=True,
     )
+    if (precision := bundle.manifest.precision) is not None:
+        console.stdout.print(
+            f"Its weights are stored as {precision.weights}: {precision.changed:.2%} of {precision.images:,} "
+            f"images change their class by it, and logits differ by {precision.logits:.1e} at most.",
+            soft_wrap=True,
+        )
     console.stdout.print(
         f"Measure it with: holdfast evaluate {name}/{bundle.version} --store {root.parent.parent}",
         soft_wrap=True,

@@ -12,6 +12,7 @@ from holdfast.manifest import (
     Discriminator,
     Head,
     InputSpec,
+    Manifest,
     ThreatModel,
     TrainingRun,
     Transformation,
@@ -77,6 +78,41 @@ class Facts:
             # Those of the training run, where they differ from those of the export.
             libraries=libraries() | info.libraries,
         )
+
+    @classmethod
+    def of_bundle(cls, manifest: Manifest, description: str = "") -> Facts:
+        """What another bundle of the same network knows; not what was measured on it."""
+        return cls(
+            method=manifest.method,
+            recipe=manifest.recipe,
+            dataset=manifest.dataset,
+            classes=manifest.classes,
+            input=manifest.input,
+            architecture=manifest.architecture,
+            threat_model=manifest.threat_model,
+            training=manifest.training,
+            head=manifest.head,
+            description=description or manifest.description,
+            discriminator=None if manifest.manifold is None else manifest.manifold.discriminator,
+            imt=None if manifest.imt is None else manifest.imt.model_copy(update={"parity": None}),
+            libraries=libraries() | manifest.libraries,
+        )
+
+    def sections(self) -> dict[str, Any]:
+        """The sections of a manifest that these facts are."""
+        return {
+            "description": self.description,
+            "method": self.method,
+            "recipe": self.recipe,
+            "dataset": self.dataset,
+            "classes": self.classes,
+            "input": self.input,
+            "architecture": self.architecture,
+            "head": self.head,
+            "threat_model": self.threat_model,
+            "training": self.training,
+            "libraries": self.libraries,
+        }
 
 
 def _discriminator(recipe: Recipe, network: Network) -> Discriminator | None:

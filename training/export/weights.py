@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,33 @@ from torch import nn
 
 from training.errors import ExportError
 
-_TYPES = {"F32": ir.DataType.FLOAT, "I64": ir.DataType.INT64, "BOOL": ir.DataType.BOOL}
+_TYPES = {
+    "F32": ir.DataType.FLOAT,
+    "F16": ir.DataType.FLOAT16,
+    "I64": ir.DataType.INT64,
+    "BOOL": ir.DataType.BOOL,
+}
 
 
-def write_weights(network: nn.Module, path: Path) -> None:
-    """Write the network's ``state_dict`` to a safetensors file; the same weights give the same bytes."""
+def write_weights(network: nn.Module, path: Path, halved: Collection[str] = ()) -> None:
+    """Write the network's ``state_dict`` to a safetensors file; the same weights give the same bytes.
+
+    Args:
+        network: The network.
+        path: Where to write.
+        halved: Names of the tensors to store as float16; see :mod:`training.export.half`.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    tensors |= {name: tensors[name].half() for name in halved}
     # Not safetensors' own save_file, which leaves a file that nobody but its owner may read.
     path.write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def write_graph(model: ir.Model, path: Path, weights: Path) -> None:
     """Write a graph whose initializers are external data in the weights file beside it.
+
+    A tensor that is float16 there becomes float32 in the graph, by a cast that ONNX Runtime works out once,
+    when it opens the graph and before it folds batch norm into the kernels.
 
     Args:
         model: Its initializers are named as the tensors in ``weights`` are; see
@@ -35,7 +51,7 @@ def write_graph(model: ir.Model, path: Path, weights: Path) -> None:
         ExportError: An initializer is not in the file, or is another tensor there.
     """
     entries, base = _header(weights)
-    for name, value in model.graph.initializers.items():
+    for name, value in list(model.graph.initializers.items()):
         entry = entries.get(name)
         if entry is None or value.shape is None or tuple(entry["shape"]) != value.shape.numpy():
             raise ExportError(
@@ -43,16 +59,30 @@ def write_graph(model: ir.Model, path: Path, weights: Path) -> None:
                 hint="Make it a buffer of the module that uses it: register_buffer(name, tensor).",
             )
         start, end = entry["data_offsets"]
+        stored = _TYPES[entry["dtype"]]
+        if stored == ir.DataType.FLOAT16:
+            _widen(model, value)
         value.const_value = ir.ExternalTensor(
             weights.name,
             base + start,
             end - start,
-            _TYPES[entry["dtype"]],
+            stored,
             shape=ir.Shape(entry["shape"]),
             name=name,
             base_dir=weights.parent,
         )
     path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+
+
+def _widen(model: ir.Model, value: ir.Value) -> None:
+    """Declare an initializer float16, and give all that uses it a cast to float32 in its place."""
+    cast = ir.node("Cast", [value], attributes={"to": ir.DataType.FLOAT})
+    wide = cast.outputs[0]
+    wide.name, wide.shape, wide.type = f"{value.name}.float32", value.shape, value.type
+    value.replace_all_uses_with(wide)
+    cast.replace_input_with(0, value)  # the cast used it too
+    value.type = ir.TensorType(ir.DataType.FLOAT16)
+    model.graph.insert_before(model.graph[0], cast)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +24,7 @@ from holdfast.bundle import (
     write_manifest,
 )
 from holdfast.errors import UsageError
-from holdfast.manifest import NAME_PATTERN, VERSION_PATTERN, Defence, Manifest, Parity, Transformation
+from holdfast.manifest import Defence, Manifest, Parity, Transformation
 from training.card import render_card
 from training.errors import ExportError
 from training.export.facts import Facts
@@ -38,8 +35,11 @@ from training.export.graphs import (
     predict_graph,
     transformation_graph,
 )
+from training.export.half import Weights, compare, round_to_half
 from training.export.held_out import HeldOut, measure
-from training.export.verify import COMPARISONS, verify
+from training.export.place import beside, place_of
+from training.export.steps import Progress, Steps, unwatched
+from training.export.verify import verify
 from training.export.verify_defended import verify_features, verify_manifold, verify_transformation
 from training.export.weights import write_graph, write_weights
 from training.models import Network
@@ -49,19 +49,6 @@ from training.torchscript import write_torchscript
 
 _IMT: Defence = "imt"
 _IMT_PLUS: Defence = "imt+"
-
-#: Called with the number of steps taken and the name of the next one.
-Progress = Callable[[int, str], None]
-
-
-def _unwatched(done: int, step: str) -> None:
-    del done, step
-
-
-def count_steps(network: Network, *, torchscript: bool) -> int:
-    """How many steps an export of this network reports."""
-    extra = {None: 0, "centre": 1, "discriminator": 3}[evidence_of(network)]
-    return 5 + COMPARISONS + extra + torchscript
 
 
 def export_bundle(
@@ -73,9 +60,10 @@ def export_bundle(
     facts: Facts,
     calibration_images: np.ndarray,
     held_out: HeldOut | None = None,
+    weights: Weights = "float32",
     torchscript: bool = False,
     force: bool = False,
-    progress: Progress = _unwatched,
+    progress: Progress = unwatched,
 ) -> Path:
     """Export a network as a bundle, check it against the network, and put it into a model store.
 
@@ -91,6 +79,8 @@ def export_bundle(
         calibration_images: Real images (n, c, h, w), float32 in [0, 1], to compare graphs and network on.
         held_out: Real images with labels that the network was not trained on, for its temperature and its
             manifold's thresholds. A network that gives manifold evidence needs them.
+        weights: How they are stored. With ``float16`` the network is rounded first, and what is exported,
+            verified and measured is the rounded one; see :mod:`training.export.half`.
         torchscript: Write ``model.pt`` too.
         force: Replace a bundle of this name and version.
         progress: Called before each of :func:`count_steps` steps, and at the end.
@@ -100,13 +90,20 @@ def export_bundle(
 
     Raises:
         UsageError: The name, the version or the images cannot be used, or the version is there already.
-        ExportError: The network cannot be exported, or its graphs do not compute what it does.
+        ExportError: The network cannot be exported, its graphs do not compute what it does, or its rounded
+            weights are not as good.
     """
-    target = _target(store, name, version, force)
+    target = place_of(store, name, version, force=force)
     _check(network, facts, calibration_images, held_out)
-    with _beside(target, force=force) as directory, _frozen(network):
-        steps = _Steps(progress)
-        parity = _write_graphs(network, directory, facts, calibration_images, steps)
+    with beside(target, force=force) as directory, _frozen(network):
+        steps = Steps(progress)
+        precision, halved = None, frozenset[str]()
+        if weights == "float16":
+            steps.take("comparing it with its weights rounded")
+            rounded = round_to_half(network)
+            precision = compare(network, rounded, calibration_images, held_out, facts)
+            network, halved = rounded.network, rounded.halved
+        parity = _write_graphs(network, directory, facts, calibration_images, steps, halved)
         imt = _write_defences(network, directory, facts, calibration_images, steps)
         steps.take("measuring held-out images")
         found = measure(directory / PREDICT, held_out, facts, evidence_of(network))
@@ -119,7 +116,7 @@ def export_bundle(
             directory,
             Manifest.model_validate(
                 {
-                    **_facts_of(facts),
+                    **facts.sections(),
                     "name": name,
                     "version": version,
                     "created": datetime.now(UTC).replace(microsecond=0),
@@ -127,6 +124,7 @@ def export_bundle(
                     "imt": imt,
                     "manifold": found.manifold,
                     "calibration": found.calibration,
+                    "precision": precision,
                     "parity": parity,
                     "files": {},
                 }
@@ -135,38 +133,6 @@ def export_bundle(
         Bundle.open(directory)
     steps.take("done")
     return target
-
-
-class _Steps:
-    """Counts the steps of an export; a batch compared counts as one."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._done = 0
-
-    def take(self, step: str) -> None:
-        self._progress(self._done, step)
-        self._done += 1
-
-
-def _target(store: Path, name: str, version: str, force: bool) -> Path:
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise UsageError(
-            f"{name!r} is no name of a model.",
-            hint="A name is a small letter, then small letters, digits, '_', '.' and '-', 64 at most.",
-        )
-    if not re.fullmatch(VERSION_PATTERN, version):
-        raise UsageError(f"{version!r} is no version: versions are 1, 2, 3, …")
-    target = store / name / version
-    _check_free(target, force=force)
-    return target
-
-
-def _check_free(target: Path, *, force: bool) -> None:
-    if target.exists() and not force:
-        raise UsageError(
-            f"{target} is there already.", hint="Give another version, or replace it with --force."
-        )
 
 
 def _check(network: Network, facts: Facts, images: np.ndarray, held_out: HeldOut | None) -> None:
@@ -193,32 +159,6 @@ def _check(network: Network, facts: Facts, images: np.ndarray, held_out: HeldOut
 
 
 @contextmanager
-def _beside(target: Path, *, force: bool) -> Iterator[Path]:
-    """A hidden directory that takes the target's place at the end, and is gone if anything goes wrong."""
-    made = [place for place in (target.parent, target.parent.parent) if not place.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    directory = target.parent / f".{target.name}.{os.getpid()}"
-    aside = target.parent / f".{target.name}.{os.getpid()}.old"
-    try:
-        shutil.rmtree(directory, ignore_errors=True)  # of a process of this number that was killed
-        directory.mkdir()
-        yield directory
-        _check_free(target, force=force)  # again: an export takes long enough for another to come first
-        if target.exists():
-            target.replace(aside)
-        directory.replace(target)
-    except BaseException:
-        if aside.exists() and not target.exists():
-            aside.replace(target)
-        shutil.rmtree(directory, ignore_errors=True)
-        for place in made:
-            if not any(place.iterdir()):
-                place.rmdir()
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-@contextmanager
 def _frozen(network: Network) -> Iterator[None]:
     """In eval mode, with parameters that ask for no gradient."""
     wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
@@ -231,11 +171,16 @@ def _frozen(network: Network) -> Iterator[None]:
 
 
 def _write_graphs(
-    network: Network, directory: Path, facts: Facts, images: np.ndarray, steps: _Steps
+    network: Network,
+    directory: Path,
+    facts: Facts,
+    images: np.ndarray,
+    steps: Steps,
+    halved: frozenset[str],
 ) -> Parity:
     weights = directory / WEIGHTS
     steps.take("writing the weights")
-    write_weights(network, weights)
+    write_weights(network, weights, halved)
     steps.take(f"tracing {PREDICT}")
     predict = predict_graph(network, facts.input.shape)
     write_graph(predict, directory / PREDICT, weights)
@@ -252,7 +197,7 @@ def _write_graphs(
 
 
 def _write_defences(
-    network: Network, directory: Path, facts: Facts, images: np.ndarray, steps: _Steps
+    network: Network, directory: Path, facts: Facts, images: np.ndarray, steps: Steps
 ) -> Transformation | None:
     """The graphs that only a defended network has; what IMT's manifest section says, where there is IMT."""
     weights = directory / WEIGHTS
@@ -283,23 +228,6 @@ def _write_defences(
 def _defences(imt: Transformation | None) -> list[Defence]:
     """The static model first: it is what is meant where nobody says which."""
     return ["none"] if imt is None else ["none", _IMT, _IMT_PLUS]
-
-
-def _facts_of(facts: Facts) -> dict[str, object]:
-    """The sections of a manifest that the facts are."""
-    return {
-        "description": facts.description,
-        "method": facts.method,
-        "recipe": facts.recipe,
-        "dataset": facts.dataset,
-        "classes": facts.classes,
-        "input": facts.input,
-        "architecture": facts.architecture,
-        "head": facts.head,
-        "threat_model": facts.threat_model,
-        "training": facts.training,
-        "libraries": facts.libraries,
-    }
 
 
 def _write_manifest(directory: Path, manifest: Manifest) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support.cli import invoke
+from support.exported import Exported
 
-from holdfast.bundle import MANIFEST, Bundle
+from holdfast.bundle import MANIFEST, WEIGHTS, Bundle
 from training import recipe
 from training.checkpoint import CheckpointInfo
 from training.data import load as load_data
@@ -88,6 +90,45 @@ def test_the_next_version_is_the_one_after_the_newest(
     monkeypatch.setattr("training.commands.exporting.export_bundle", refuse)
     assert invoke(capsys, "export", run, "--store", tmp_path).code == 130
     assert asked == ["pgd-at-digits/10"]
+
+
+@pytest.fixture(scope="module")
+def store(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store with the run's network, ``mine/1``."""
+    from training.commands.exporting import run as export
+
+    store, said = tmp_path_factory.mktemp("store"), "A try."
+    options: dict[str, Any] = {"version": None, "torchscript": False, "force": False, "data_root": None}
+    export(run, name="mine", store=store, description=said, weights="float32", **options)
+    return store
+
+
+def test_a_bundle_is_exported_anew_with_half_the_weights_and_never_from_rounded_ones(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, "export", store / "mine" / "1", "--weights", "float16", "--store", store)
+    assert outcome.code == 0, outcome.err
+    assert "Its weights are stored as float16: 0.00% of 359 images change their class" in outcome.out
+    assert "14 of 14 steps (100%)" in outcome.err
+    whole, half = (Bundle.open(store / "mine" / version) for version in ("1", "2"))
+    assert half.manifest.files[WEIGHTS].size < 0.6 * whole.manifest.files[WEIGHTS].size
+    measured = {"version", "created", "calibration", "precision", "parity", "files", "digest"}
+    expected, found = (bundle.manifest.model_dump(exclude=measured) for bundle in (whole, half))
+    assert found == expected
+    assert half.manifest.description == "A try."
+
+    again = invoke(capsys, "export", half.root, "--store", store)
+    assert again.code == 2
+    assert "has its weights rounded to float16 already" in again.err
+    assert "Export the run" in again.err
+
+
+def test_a_bundle_that_does_not_name_its_data_is_not_exported_anew(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, "export", exported.bundle.root, "--store", tmp_path)
+    assert outcome.code == 2
+    assert "does not say which images its network was trained on" in outcome.err
 
 
 def test_what_is_no_run_is_an_error_that_names_the_fix(
