@@ -2,7 +2,7 @@
 
 Kernels and matrices are rounded: 99.5 % of the bytes of a WRN-16-2. Vectors (biases, batch norm) and buffers
 (normalisation, class centres) stay float32: they are the other 0.5 %, and rounding them too would move the
-logits of ``pgd-at-cifar10`` three times as far.
+logits of ``pgd-at-cifar10`` three times as far (docs/architecture.md).
 """
 
 from __future__ import annotations
