@@ -10,8 +10,8 @@ from typing import Any
 from rich.markup import escape
 
 from holdfast import console
-from holdfast.bundle import Bundle
 from holdfast.units import format_budget
+from training.commands.remarks import network, reference, remarks
 from training.evaluation.tables.filling import Cell, Filled, Ours, Played
 from training.evaluation.tables.table import Column
 
@@ -66,7 +66,7 @@ def _text(filled: Filled) -> None:
         for line in _lines(played):
             table.add_row(*map(escape, line))
     console.stdout.print(table)
-    for remark in _remarks(filled):
+    for remark in remarks(filled):
         _print(remark)
     _print("")
 
@@ -82,7 +82,7 @@ def _markdown(filled: Filled) -> Iterator[str]:
             cells = " | ".join(line).replace("*", r"\*")
             yield f"| {cells} |"
     yield ""
-    for remark in _remarks(filled):
+    for remark in remarks(filled):
         yield f"- {remark}".replace("*", r"\*")
     yield ""
 
@@ -94,18 +94,19 @@ def _title(filled: Filled) -> str:
 
 
 def _head(column: Column) -> str:
-    return (
-        column.name
-        + {"accuracy": ", %", "match rate": ", %", "norm": ", norm", "cosine": ""}[column.quantity]
-    )
+    worst = f", worst of {len(column.lines)}" if len(column.lines) > 1 else ""
+    unit = {"accuracy": ", %", "match rate": ", %", "norm": ", norm", "cosine": ""}[column.quantity]
+    return column.name + worst + unit
 
 
 def _lines(played: Played) -> Iterator[list[str]]:
-    """Theirs, and where the row is played ours and the difference."""
+    """Theirs, where they have any, and where the row is played ours and the difference."""
     label, bundle = played.part.row.label, played.part.bundle
-    yield [label, "paper", *(cell.published.text if cell.published else "" for cell in played.cells)]
+    if any(cell.published for cell in played.cells):
+        yield [label, "paper", *(cell.published.text if cell.published else "" for cell in played.cells)]
+        label = ""
     if bundle is not None:
-        yield ["", _reference(bundle), *(_shown(cell) for cell in played.cells)]
+        yield [label, reference(bundle), *(_shown(cell) for cell in played.cells)]
         if any(cell.difference is not None for cell in played.cells):
             yield ["", "difference", *(_difference(cell) for cell in played.cells)]
 
@@ -131,38 +132,6 @@ def _number(cell: Cell, value: float) -> str:
     return f"{value:.1f}" if cell.column.quantity in ("accuracy", "match rate") else f"{value:.3f}"
 
 
-def _remarks(filled: Filled) -> Iterator[str]:
-    """Who plays, what is missing, what to doubt, and what differs."""
-    if any(cell.ours for played in filled.rows for cell in played.cells):
-        yield (
-            "± is half of the 95 % interval for the number of images; a difference is ours − theirs, "
-            "in brackets where theirs is within that interval."
-        )
-    labels = [", ".join(column.lines) for column in filled.table.columns if len(column.lines) > 1]
-    for lines in dict.fromkeys(labels):
-        yield f"Worst case, image by image, of {lines}."
-    for played in filled.rows:
-        bundle = played.part.bundle
-        if bundle is not None:
-            behind = "" if played.part.row.defence == "none" else f" behind {played.part.row.defence}"
-            others = ", ".join(map(_reference, played.part.others))
-            also = f"; {others} would fit too" if others else ""
-            who = f"{_reference(bundle)}{behind}, {_network(bundle)}"
-            yield f"{played.part.row.label}: {who}; {played.images}{also}."
-    for played in filled.rows:
-        missing: dict[str, list[str]] = {}
-        for cell in played.cells:
-            if cell.missing:
-                missing.setdefault(cell.missing, []).append(cell.column.name)
-        for reason, names in missing.items():
-            yield f"{played.part.row.label}: {', '.join(names)}: {reason}."
-        if played.doubts:
-            yield f"Doubts about {played.part.row.label}: {'; '.join(played.doubts)}."
-    yield from filled.table.notes
-    if filled.command:
-        yield f"Command: {filled.command}"
-
-
 def _records(filled: Filled) -> Iterator[dict[str, Any]]:
     for played in filled.rows:
         bundle = played.part.bundle
@@ -179,8 +148,8 @@ def _records(filled: Filled) -> Iterator[dict[str, Any]]:
                 "attack": " + ".join(cell.lines),
                 "paper": cell.published.text if cell.published else "",
                 "difference": _exact(cell.difference),
-                "bundle": _reference(bundle) if bundle else "",
-                "network": _network(bundle) if bundle else "",
+                "bundle": reference(bundle) if bundle else "",
+                "network": network(bundle) if bundle else "",
                 "remark": "; ".join([*flags, *([cell.missing] if cell.missing else [])]),
             }
 
@@ -211,11 +180,11 @@ def _plain(filled: Filled) -> dict[str, Any]:
         "rows": [
             {
                 "label": played.part.row.label,
-                "bundle": _reference(played.part.bundle) if played.part.bundle else None,
-                "network": _network(played.part.bundle) if played.part.bundle else None,
+                "bundle": reference(played.part.bundle) if played.part.bundle else None,
+                "network": network(played.part.bundle) if played.part.bundle else None,
                 "images": played.images or None,
                 "defence": played.part.row.defence,
-                "others": [_reference(other) for other in played.part.others],
+                "others": [reference(other) for other in played.part.others],
                 "doubts": list(played.doubts),
                 "cells": [_cell(cell) for cell in played.cells],
             }
@@ -240,11 +209,3 @@ def _cell(cell: Cell) -> dict[str, Any]:
 
 def _exact(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.6g}")
-
-
-def _reference(bundle: Bundle) -> str:
-    return f"{bundle.name}/{bundle.version}"
-
-
-def _network(bundle: Bundle) -> str:
-    return bundle.manifest.architecture.name

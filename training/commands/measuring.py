@@ -165,7 +165,10 @@ class Plan:
         parts = ["holdfast", "evaluate", f"{self.bundle.name}/{self.bundle.version}"]
         parts += ["--headline"] * request.headline
         parts += [word for name in request.tables for word in ("--table", name)]
-        lines = _lines(request) if request.attacks or not (request.headline or request.tables) else []
+        if request.tables:
+            lines = request.attacks or []
+        else:
+            lines = [] if request.headline and not request.attacks else _lines(request)
         parts += [word for line in lines for word in ("--attack", line)]
         parts += [word for defence in request.defences or () for word in ("--defence", defence)]
         parts += ["--norm", self.threat.norm, "--epsilon", format_budget(self.threat.epsilon)]

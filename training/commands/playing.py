@@ -158,15 +158,27 @@ class _Sheet:
             if known is None:
                 rows.append(Played(part, tuple(cells)))
             else:
-                doubts = tuple(_doubts(known, planned))
+                doubts = tuple(self._doubts(part, known))
                 rows.append(Played(part, tuple(cells), known.plan.loaded.words, doubts))
         return Filled(self.table, self.threat, tuple(rows), self._command(company, request))
 
+    def _doubts(self, part: Part, known: _Measured) -> list[str]:
+        """Why not to believe a bundle behind a defence: what all attacks of this table show on it."""
+        own = {what for planned in self.planned for one in planned for what in one.measurements}
+        return known.plan.doubts(
+            {
+                what: outcome
+                for what, outcome in known.outcomes.items()
+                if what in own and what.defence == part.row.defence
+            }
+        )
+
     def _command(self, company: Company, request: Request) -> str:
-        """What makes this table again, with the bundles named that played."""
-        names = dict.fromkeys(company.reference(part.bundle) for part in self.parts if part.bundle)
-        if not names:
+        """What makes this table again, even once the store has newer bundles."""
+        played = dict.fromkeys(company.reference(part.bundle) for part in self.parts if part.bundle)
+        if not played:
             return ""
+        names = request.bundles or played
         parts = ["holdfast", "evaluate", *names, "--table", self.table.name]
         parts += [word for line in request.attacks or () for word in ("--attack", line)]
         for option in ("epsilon", "norm", "images", "data"):
@@ -187,12 +199,6 @@ def _ours(column: Column, planned: Planned, known: _Measured) -> Ours | None:
         return measured(column, planned, known.outcomes)
     found = [known.found[column.quantity, what.line] for what in planned.measurements]
     return found[0] if found else None
-
-
-def _doubts(known: _Measured, planned: Sequence[Planned]) -> list[str]:
-    """Why not to believe this row: what its own attacks show, of one defence."""
-    own = {what for one in planned for what in one.measurements}
-    return known.plan.doubts({what: outcome for what, outcome in known.outcomes.items() if what in own})
 
 
 def _threat(table: Table, request: Request) -> ThreatModel:
