@@ -199,19 +199,19 @@ def matches() -> dict[str, Match]:
             {"steps": 20, "step_share": 0.25, "random_start": True, "stop_at_success": False},
             {FOOLBOX: _foolbox("LinfPGD", steps=20, rel_stepsize=0.25, random_start=True)},
         ),
-        Match("apgd-ce", "apgd-ce", "accuracy", 500, {"steps": 100}, {auto: _autoattack("apgd-ce")}),
-        Match("apgd-dlr", "apgd-dlr", "accuracy", 300, {"steps": 100}, {auto: _autoattack("apgd-dlr")}),
+        Match("apgd-ce", "apgd-ce", "accuracy", 100, {"steps": 100}, {auto: _autoattack("apgd-ce")}),
+        Match("apgd-dlr", "apgd-dlr", "accuracy", 100, {"steps": 100}, {auto: _autoattack("apgd-dlr")}),
         Match(
-            "apgd-t", "apgd-t", "accuracy", 100, {"steps": 100, "classes": 9}, {auto: _autoattack("apgd-t")}
+            "apgd-t", "apgd-t", "accuracy", 50, {"steps": 100, "classes": 9}, {auto: _autoattack("apgd-t")}
         ),
-        Match("fab", "fab", "accuracy", 100, boundary, {auto: _autoattack("fab")}),
-        Match("fab-t", "fab-t", "accuracy", 100, {**boundary, "classes": 9}, {auto: _autoattack("fab-t")}),
-        Match("square", "square", "accuracy", 100, {"query_budget": 5000}, {auto: _autoattack("square")}),
+        Match("fab", "fab", "accuracy", 50, boundary, {auto: _autoattack("fab")}),
+        Match("fab-t", "fab-t", "accuracy", 50, {**boundary, "classes": 9}, {auto: _autoattack("fab-t")}),
+        Match("square", "square", "accuracy", 50, {"query_budget": 5000}, {auto: _autoattack("square")}),
         Match(
             "autoattack",
             "autoattack",
             "accuracy",
-            100,
+            40,
             {},
             {auto: _autoattack("apgd-ce", "apgd-t", "fab-t", "square")},
         ),
@@ -219,7 +219,7 @@ def matches() -> dict[str, Match]:
             "ddn",
             "ddn",
             "norm",
-            200,
+            100,
             {"steps": 100, "gamma": 0.05, "initial_norm": 1.0},
             {
                 FOOLBOX: _foolbox("DDNAttack", bounded=False, steps=100, gamma=0.05, init_epsilon=1.0),
@@ -230,7 +230,7 @@ def matches() -> dict[str, Match]:
             "cw-l2",
             "cw-l2",
             "norm",
-            40,
+            20,
             {"steps": 100, "searches": 9, "initial_c": 1e-3, "learning_rate": 0.01, "abort_early": False},
             {
                 FOOLBOX: _foolbox(
