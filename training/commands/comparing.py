@@ -61,14 +61,31 @@ def _print(text: str) -> None:
 
 def _text(filled: Filled) -> None:
     console.stdout.print(f"[bold]{escape(_title(filled))}[/]", soft_wrap=True)
-    table = console.table("", "", *(f">{escape(_head(column))}" for column in filled.table.columns))
-    for played in filled.rows:
-        for line in _lines(played):
-            table.add_row(*map(escape, line))
-    console.stdout.print(table)
+    heads = [_head(column) for column in filled.table.columns]
+    lines = [line for played in filled.rows for line in _lines(played)]
+    for first, last in _blocks(heads, lines, console.stdout.width):
+        table = console.table("", "", *(f">{escape(head)}" for head in heads[first:last]))
+        for line in lines:
+            table.add_row(*map(escape, [*line[:2], *line[2 + first : 2 + last]]))
+        console.stdout.print(table)
     for remark in remarks(filled):
         _print(remark)
     _print("")
+
+
+def _blocks(heads: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> Iterator[tuple[int, int]]:
+    """Which columns fit beside one another: a number that is cut off would be another number."""
+    columns = list(zip(*lines, strict=True))
+    needed = [max(map(len, column)) + 3 for column in columns]
+    labels = sum(needed[:2])
+    first, used = 0, labels
+    for place, head in enumerate(heads):
+        wide = max(needed[2 + place], max(map(len, head.split())) + 3)
+        if used + wide > width and place > first:
+            yield first, place
+            first, used = place, labels
+        used += wide
+    yield first, len(heads)
 
 
 def _markdown(filled: Filled) -> Iterator[str]:

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from rich.console import Console
 from support.cast import put
 from typer.testing import CliRunner
 
+from holdfast import console
 from holdfast.bundle import Bundle
 from holdfast.errors import HoldfastError
 from training.commands.evaluate import app
@@ -84,6 +86,19 @@ def test_all_formats_show_theirs_ours_and_the_difference(store: Path) -> None:
     difference = f"{abs(cell['difference']):.1f}"
     assert difference in text
     assert difference in markdown
+
+
+def test_on_a_narrow_terminal_columns_go_below_one_another_and_no_number_is_cut(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--table", "fs-2b", "--no-save"]
+    wide = play(store, *arguments).stdout
+    monkeypatch.setattr(console, "stdout", Console(highlight=False, width=60))
+    narrow = play(store, *arguments).stdout
+    numbers = re.compile(r"\(?[+−±]?\d+\.\d\)?(?!\d)")
+    assert sorted(numbers.findall(narrow)) == sorted(numbers.findall(wide))
+    assert "…" not in narrow
+    assert narrow.count("Madry") > wide.count("Madry")
 
 
 def test_the_matrix_is_measured_between_bundles(store: Path) -> None:
