@@ -253,5 +253,5 @@ def _pair(value: Sequence[int]) -> list[int]:
 def _grown(x: Tensor, size: list[int]) -> Tensor:
     """With zeros below and to the right, up to ``size``: the pixels that no window reached."""
     missing = [want - have for want, have in zip(size, x.shape[2:], strict=True)]
-    grown: Tensor = aten.constant_pad_nd(x, [0, missing[1], 0, missing[0]], 0.0) if any(missing) else x
+    grown: Tensor = ops.grow(x, missing) if any(missing) else x
     return grown

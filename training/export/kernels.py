@@ -14,7 +14,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from training.export.nodes import Constants, arguments, shape
-from training.export.operators import CONVOLVE, INTERLEAVE, SPREAD
+from training.export.operators import CONVOLVE, GROW, INTERLEAVE, SPREAD
 
 aten = torch.ops.aten
 _CONVOLUTION = aten.convolution.default
@@ -109,7 +109,7 @@ class _Folding:
             return parts if both else []
         if node.target is INTERLEAVE:
             return list(arguments(node)[0])
-        return arguments(node)[:1] if node.target is SPREAD else []
+        return arguments(node)[:1] if node.target in (SPREAD, GROW) else []
 
     def _kernels_after(self, node: Node) -> list[tuple[Node, int]]:
         """The convolutions of ``node`` and their kernels' axes over channels; none if others use it too."""

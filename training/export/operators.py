@@ -48,6 +48,12 @@ def spread(x: Tensor, factors: Sequence[int]) -> Tensor:
     return x.repeat_interleave(factors[0], 2).repeat_interleave(factors[1], 3)
 
 
+@torch.library.custom_op("holdfast::grow", mutates_args=())
+def grow(x: Tensor, missing: Sequence[int]) -> Tensor:
+    """Zeros below and to the right: ``missing`` rows and columns. ATen's own padding may fix the batch."""
+    return torch.nn.functional.pad(x, (0, missing[1], 0, missing[0]))
+
+
 @torch.library.custom_op("holdfast::interleave", mutates_args=())
 def interleave(parts: Sequence[Tensor], strides: Sequence[int], size: Sequence[int]) -> Tensor:
     """Weave s₀·s₁ images into one: pixel (i, j) of the result is a pixel of part (i mod s₀)·s₁ + (j mod s₁).
@@ -87,6 +93,11 @@ def _(x: Tensor, factors: Sequence[int]) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], x.shape[2] * factors[0], x.shape[3] * factors[1])
 
 
+@grow.register_fake
+def _(x: Tensor, missing: Sequence[int]) -> Tensor:
+    return x.new_empty(x.shape[0], x.shape[1], x.shape[2] + missing[0], x.shape[3] + missing[1])
+
+
 @interleave.register_fake
 def _(parts: Sequence[Tensor], strides: Sequence[int], size: Sequence[int]) -> Tensor:
     del strides
@@ -97,6 +108,7 @@ ABOVE = torch.ops.holdfast.above.default
 NOT_ABOVE = torch.ops.holdfast.not_above.default
 CONVOLVE = torch.ops.holdfast.convolve.default
 SPREAD = torch.ops.holdfast.spread.default
+GROW = torch.ops.holdfast.grow.default
 INTERLEAVE = torch.ops.holdfast.interleave.default
 
 
@@ -130,6 +142,9 @@ def translations(opset: Any) -> dict[Any, Callable[..., Any]]:
             coordinate_transformation_mode="asymmetric",
             nearest_mode="floor",
         )
+
+    def grow_onnx(x: Any, missing: Sequence[int]) -> Any:
+        return opset.Pad(x, opset.Constant(value_ints=[0, 0, 0, 0, 0, 0, *missing]))
 
     def interleave_onnx(parts: Sequence[Any], strides: Sequence[int], size: Sequence[int]) -> Any:
         # Channels last, pixels that differ only in the column's phase lie woven already, and rows are woven
@@ -166,6 +181,7 @@ def translations(opset: Any) -> dict[Any, Callable[..., Any]]:
         NOT_ABOVE: not_above_onnx,
         CONVOLVE: convolve_onnx,
         SPREAD: spread_onnx,
+        GROW: grow_onnx,
         INTERLEAVE: interleave_onnx,
         torch.ops.aten.mean.dim: mean_onnx,
     }

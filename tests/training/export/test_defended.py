@@ -235,6 +235,16 @@ def test_a_defended_network_is_not_exported_without_held_out_images(tmp_path: Pa
         )
 
 
+def test_pooling_that_leaves_a_row_out_of_one_channel_keeps_the_batch_free() -> None:
+    body = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten())
+    shape = (1, 7, 6)
+    network = defend(assemble(body, shape))
+    program = trace_transformation(network, shape, epsilon=EPSILON, halved=HALVED)
+    for batch in (1, 5):
+        assert program.module()(torch.zeros(batch, *shape))[0].shape[0] == batch
+    to_onnx(program, name="imt", inputs=["images"], outputs=["logits", "manifold", "step"])
+
+
 @given(drawn=bodies())
 @settings(max_examples=5, deadline=None)
 def test_random_networks_are_transformed_alike(drawn: tuple[nn.Module, tuple[int, int, int]]) -> None:
