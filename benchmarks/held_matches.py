@@ -211,7 +211,7 @@ def matches() -> dict[str, Match]:
             "autoattack",
             "autoattack",
             "accuracy",
-            40,
+            20,
             {},
             {auto: _autoattack("apgd-ce", "apgd-t", "fab-t", "square")},
         ),

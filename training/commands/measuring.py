@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from holdfast import console
 from holdfast.bundle import Bundle, resolve
 from holdfast.errors import UsageError
-from holdfast.manifest import Defence, Evaluation, ThreatModel
-from holdfast.units import format_budget, parse_budget
+from holdfast.manifest import Evaluation, ThreatModel
+from holdfast.units import format_budget
 from training.card import add_evaluation
 from training.commands.tabulating import LAYOUTS, show
 from training.evaluation import headline
@@ -22,7 +20,8 @@ from training.evaluation.line import CLEAN, DEFAULT_LINES, Line
 from training.evaluation.measurement import Measurement
 from training.evaluation.outcome import Outcome
 from training.evaluation.report import figures
-from training.evaluation.runner import Images, Loaded, Runner
+from training.evaluation.runner import Loaded, Runner
+from training.evaluation.subject import check_fit, defences_of, images_of, threat_of
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Plan:
     @classmethod
     def of(cls, bundle: Bundle, request: Request) -> Plan:
         """Read the request for one of its bundles."""
-        threat = _threat(bundle, request)
+        threat = threat_of(bundle, request.epsilon, request.norm)
         return cls.made(bundle, request, threat, list(_measurements(bundle, request, threat)))
 
     @classmethod
@@ -101,7 +100,7 @@ class Plan:
         cls, bundle: Bundle, request: Request, threat: ThreatModel, measurements: list[Measurement]
     ) -> Plan:
         """With measurements that are known."""
-        images = _images(bundle, request)
+        images = images_of(bundle, data=request.data, root=request.data_root, count=request.images)
         runner = Runner(
             images,
             request.store,
@@ -114,7 +113,7 @@ class Plan:
         )
         measurements = list(dict.fromkeys(measurements))
         loaded = images.load()
-        _check(bundle, images.dataset, loaded)
+        check_fit(bundle, images.dataset, loaded)
         for what in measurements:
             runner.ledger(what, loaded.digest)  # a source that there is not is noticed here
         return cls(request, bundle, threat, measurements, runner, loaded)
@@ -193,48 +192,7 @@ def _measurements(bundle: Bundle, request: Request, threat: ThreatModel) -> Iter
         if not request.attacks:
             return
     lines = [Line.parse(text, threat, request.seed) for text in _lines(request)]
-    for defence in _defences(bundle, request):
+    for defence in defences_of(bundle, request.defences):
         for line in lines:
             if line.source != defence:
                 yield Measurement(bundle.root, defence, line)
-
-
-def _defences(bundle: Bundle, request: Request) -> list[Defence]:
-    offered = bundle.manifest.defences
-    wanted = request.defences or ["none"]
-    if "all" in wanted:
-        return list(offered)
-    for name in wanted:
-        if name not in offered:
-            raise UsageError(
-                f"Model {bundle.name} version {bundle.version} does not offer the defence {name!r}.",
-                hint=f"It offers: {', '.join(offered)}.",
-            )
-    return [defence for defence in offered if defence in wanted]
-
-
-def _threat(bundle: Bundle, request: Request) -> ThreatModel:
-    own = bundle.manifest.threat_model
-    epsilon = own.epsilon if request.epsilon is None else parse_budget(request.epsilon)
-    try:
-        return ThreatModel.model_validate({"norm": request.norm or own.norm, "epsilon": epsilon})
-    except ValidationError:
-        raise UsageError(f"--norm is linf or l2, not {request.norm!r}.") from None
-
-
-def _images(bundle: Bundle, request: Request) -> Images:
-    manifest = bundle.manifest
-    options = manifest.recipe.get("dataset", {}).get("options", {}) if request.data is None else {}
-    options = {key: value for key, value in options.items() if value is not None}
-    return Images(request.data or manifest.dataset.name, request.data_root, options, request.images)
-
-
-def _check(bundle: Bundle, name: str, loaded: Loaded) -> None:
-    manifest, split = bundle.manifest, loaded.split
-    shape = split.images.shape[1:]
-    if shape != manifest.input.shape or int(split.labels.max()) >= len(manifest.classes):
-        raise UsageError(
-            f"{bundle.name} takes images {manifest.input.shape} of {len(manifest.classes)} classes; "
-            f"{name} has {shape} with labels up to {int(split.labels.max())}.",
-            hint="Name a fitting data set with --data.",
-        )
