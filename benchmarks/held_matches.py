@@ -199,8 +199,8 @@ def matches() -> dict[str, Match]:
             {"steps": 20, "step_share": 0.25, "random_start": True, "stop_at_success": False},
             {FOOLBOX: _foolbox("LinfPGD", steps=20, rel_stepsize=0.25, random_start=True)},
         ),
-        Match("apgd-ce", "apgd-ce", "accuracy", 100, {"steps": 100}, {auto: _autoattack("apgd-ce")}),
-        Match("apgd-dlr", "apgd-dlr", "accuracy", 100, {"steps": 100}, {auto: _autoattack("apgd-dlr")}),
+        Match("apgd-ce", "apgd-ce", "accuracy", 300, {"steps": 100}, {auto: _autoattack("apgd-ce")}),
+        Match("apgd-dlr", "apgd-dlr", "accuracy", 300, {"steps": 100}, {auto: _autoattack("apgd-dlr")}),
         Match(
             "apgd-t", "apgd-t", "accuracy", 50, {"steps": 100, "classes": 9}, {auto: _autoattack("apgd-t")}
         ),
