@@ -127,6 +127,7 @@ def find_source(what: Measurement, store: Path) -> tuple[Path, Defence]:
     """
     text = what.line.source or what.defence
     if text in _DEFENCES:
+        _demand_offered(Bundle.open(what.bundle, verify=False), text)
         return what.bundle, text
     name, _, named = text.partition(":")
     if (named or "none") not in _DEFENCES:
@@ -136,7 +137,17 @@ def find_source(what: Measurement, store: Path) -> tuple[Path, Defence]:
     ours, theirs = judge.manifest, source.manifest
     if (ours.input.shape, ours.classes) != (theirs.input.shape, theirs.classes):
         raise UsageError(f"{source.name} and {judge.name} differ in images or classes: nothing transfers.")
+    _demand_offered(source, defence)
     return source.root, defence
+
+
+def _demand_offered(bundle: Bundle, defence: Defence) -> None:
+    offered = bundle.manifest.defences
+    if defence not in offered:
+        raise UsageError(
+            f"Model {bundle.name} version {bundle.version} does not offer the defence {defence!r}.",
+            hint=f"It offers: {', '.join(offered)}.",
+        )
 
 
 def _is_blind(name: str) -> bool:

@@ -1,0 +1,77 @@
+"""The headline's attacks, and the doubts that a set of outcomes raises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from holdfast.bundle import Bundle
+from holdfast.manifest import Defence, Manifest
+from training.evaluation.headline import doubts, lines
+from training.evaluation.line import Line
+from training.evaluation.measurement import Measurement
+from training.evaluation.outcome import Outcome
+
+
+@pytest.fixture
+def judged(defended_store: Path) -> Manifest:
+    return Bundle.open(defended_store / "judged" / "1").manifest
+
+
+def outcomes(manifest: Manifest, held: dict[tuple[Defence, str], int]) -> dict[Measurement, Outcome]:
+    """Attacks on 100 images, of which so many hold."""
+    found = {}
+    for (defence, text), count in held.items():
+        right = np.arange(100) < count
+        norms = np.zeros(100, dtype=np.float32)
+        line = Line.parse(text, manifest.threat_model)
+        outcome = Outcome(np.ones(100, dtype=bool), right, ~right, np.zeros(100, dtype=bool), norms, norms)
+        found[Measurement(Path("bundle"), defence, line)] = outcome
+    return found
+
+
+def test_each_defence_is_attacked_by_who_knows_it_and_by_who_does_not(judged: Manifest) -> None:
+    found = [(defence, line.name) for defence, line in lines(judged)]
+    assert len(found) == len(set(found))
+    for defence in ("imt", "imt+"):
+        assert (defence, "apgd-t") in found
+        assert (defence, "apgd-t,from=none") in found
+        assert (defence, "pgd-20,loss=ce+manifold") in found
+        assert (defence, "cw-20,through=end-to-end") in found
+    assert ("none", "apgd-ce,from=imt") in found
+
+
+def test_class_centres_are_attacked_on_their_own_loss(defended_store: Path) -> None:
+    manifest = Bundle.open(defended_store / "centred" / "1").manifest
+    assert "pgd-20,loss=ftc+so+bibo" in [line.name for _, line in lines(manifest)]
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ({("none", "pgd-20"): 70, ("none", "cw-20"): 55}, "its gradient is masked"),
+        ({("none", "pgd-20"): 70, ("none", "square-100"): 60}, "square-100, which sees no gradient"),
+        ({("imt", "pgd-20,from=none"): 70, ("imt", "pgd-20"): 40}, "that of not being known"),
+    ],
+)
+def test_a_gap_between_attacks_is_a_doubt(
+    judged: Manifest, held: dict[tuple[Defence, str], int], said: str
+) -> None:
+    (doubt,) = doubts(outcomes(judged, held), judged)
+    assert said in doubt
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {("none", "pgd-20"): 70, ("none", "cw-20"): 65},
+        {("none", "pgd-20"): 70, ("none", "cw-40"): 50},
+        {("none", "pgd-20"): 60, ("none", "square-100"): 70},
+        {("imt", "pgd-20,from=none"): 70, ("imt", "pgd-20"): 65},
+        {("none", "pgd-20"): 70, ("none", "square-100,epsilon=0.9"): 0},
+    ],
+)
+def test_what_is_no_gap_is_no_doubt(judged: Manifest, held: dict[tuple[Defence, str], int]) -> None:
+    assert doubts(outcomes(judged, held), judged) == []
