@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from holdfast import npy
-from holdfast.commands.attacking.record import FilesRecord, Record
+from holdfast.attacking.record import FilesRecord, Record
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.image_files import ImageFile
 from holdfast.images import encode_png

@@ -7,24 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from holdfast.commands.attacking.parameters import class_list
+from holdfast.attacking.parameters import class_index, class_list
 from holdfast.errors import UsageError
 from holdfast.image_files import ImageFile
 from holdfast.manifest import Manifest
 
-#: Where a label came from: the model's own prediction, the option, the name of the folder or of the file.
-LabelSource = Literal["model", "option", "folder", "file"]
-
 _NUMBERED = re.compile(r"[ _-]?\d+$")
-
-
-def class_index(text: str, manifest: Manifest) -> int | None:
-    """The number of the class of that name, or of that number; a name goes before a number."""
-    if text in manifest.classes:
-        return manifest.classes.index(text)
-    if text.isascii() and text.isdigit() and int(text) < len(manifest.classes):
-        return int(text)
-    return None
 
 
 def label_all(text: str, manifest: Manifest) -> int:
@@ -39,9 +27,7 @@ def label_all(text: str, manifest: Manifest) -> int:
     return index
 
 
-def label_by_name(
-    files: Sequence[ImageFile], source: Literal["folder", "file"], manifest: Manifest
-) -> list[int]:
+def label_by_name(files: Sequence[ImageFile], source: Literal["folder", "file"], manifest: Manifest) -> list[int]:
     """The class that each file's folder, or the file itself, is named after.
 
     A file may have a number behind the class: ``ship.png``, ``ship-12.png``, ``ship_0012.png``.

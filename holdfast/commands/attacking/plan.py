@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from holdfast import console
+from holdfast.attacking.parameters import Chosen, Words, choose
+from holdfast.attacking.record import LabelSource
 from holdfast.bundle import Bundle, resolve
-from holdfast.commands.attacking.labels import LabelSource, label_all, label_by_name
-from holdfast.commands.attacking.parameters import Chosen, Words, choose
+from holdfast.commands.attacking.labels import label_all, label_by_name
 from holdfast.errors import UsageError
 from holdfast.image_files import ImageFile, find_images
 from holdfast.manifest import Defence, Manifest

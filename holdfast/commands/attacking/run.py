@@ -12,17 +12,17 @@ from importlib.metadata import version
 import numpy as np
 
 from holdfast import console
+from holdfast.attacking.cost import CostEstimate, estimate
+from holdfast.attacking.gathering import Gathering, between
+from holdfast.attacking.record import FlagRecord, ImageFailure, ModelRecord, Record
 from holdfast.attacks import attack as run_attack
 from holdfast.attacks.onnx_defended import open_oracle
 from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.attacks.oracle import UnsupportedLossError
 from holdfast.bundle import Bundle
-from holdfast.commands.attacking.cost import CostEstimate, estimate
 from holdfast.commands.attacking.files import OutputFolder
-from holdfast.commands.attacking.gathering import Gathering, between
 from holdfast.commands.attacking.interrupt import Interrupt, InterruptedAttack, listening
 from holdfast.commands.attacking.plan import Plan
-from holdfast.commands.attacking.record import FlagRecord, ImageFailure, ModelRecord, Record
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.image_files import ImageFile, read_image
 from holdfast.manifest import Defence

@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from holdfast.attacking.cost import CostEstimate
+from holdfast.attacking.record import Answer, AttackRecord, FlagRecord, ImageResult, Record
 from holdfast.attacks.catalogue import find
 from holdfast.attacks.description import AttackDescription, parameters_of
-from holdfast.commands.attacking.cost import CostEstimate
 from holdfast.commands.attacking.files import RECORD
-from holdfast.commands.attacking.record import Answer, AttackRecord, FlagRecord, ImageResult, Record
 from holdfast.console import format_share, stderr, stdout, table
 from holdfast.units import format_budget
 

@@ -9,10 +9,10 @@ import pytest
 from support.cli import invoke, spawn
 from support.tiny import make_tiny_bundle, solid_png
 
+from holdfast.attacking.parameters import Chosen, Words, choose
 from holdfast.attacks import catalogue
 from holdfast.attacks.parameters import CHECKS
 from holdfast.bundle import Bundle
-from holdfast.commands.attacking.parameters import Chosen, Words, choose
 from holdfast.errors import UsageError
 from holdfast.manifest import Manifest, ThreatModel
 

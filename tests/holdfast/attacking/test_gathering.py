@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from holdfast.attacking.gathering import Gathering, between
+from holdfast.attacking.parameters import Words, choose
 from holdfast.attacks import AttackResult
 from holdfast.attacks.flags import Flag
 from holdfast.bundle import Bundle
-from holdfast.commands.attacking.gathering import Gathering, between
-from holdfast.commands.attacking.parameters import Words, choose
 from holdfast.manifest import Calibration, Manifest
 
 

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.attacks.definition import Access
-from holdfast.commands.attacking.labels import LabelSource
 from holdfast.manifest import Defence, ThreatModel
+
+#: Where a label came from: the model's own prediction, the option, the name of the folder or of the file.
+LabelSource = Literal["model", "option", "folder", "file"]
 
 Outcome = Literal["fooled", "held", "wrong before"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from holdfast.attacking.parameters import Chosen
 from holdfast.attacks.loss import Loss
 from holdfast.attacks.oracle import Oracle
 from holdfast.attacks.parameters import TWICE, announced
-from holdfast.commands.attacking.parameters import Chosen
 
 _ROUNDS = 3
 

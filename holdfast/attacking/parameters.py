@@ -154,6 +154,15 @@ def _choose_one(attack: Attack, settings: Iterable[_Setting], manifest: Manifest
     return Chosen(attack, parameters, tuple(ignored), words.eot)
 
 
+def class_index(text: str, manifest: Manifest) -> int | None:
+    """The number of the class of that name, or of that number; a name goes before a number."""
+    if text in manifest.classes:
+        return manifest.classes.index(text)
+    if text.isascii() and text.isdigit() and int(text) < len(manifest.classes):
+        return int(text)
+    return None
+
+
 def class_list(manifest: Manifest, most: int = 20) -> str:
     """A hint that names the classes, or some of many."""
     names = [f"{index} {name}" for index, name in enumerate(manifest.classes[:most])]

@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from holdfast.attacks import flags
-from holdfast.attacks.ball import l2_norm, linf_norm
-from holdfast.attacks.flags import Flag
-from holdfast.attacks.result import AttackResult
-from holdfast.commands.attacking.labels import LabelSource
-from holdfast.commands.attacking.parameters import Chosen
-from holdfast.commands.attacking.record import (
+from holdfast.attacking.parameters import Chosen
+from holdfast.attacking.record import (
     Answer,
     AttackRecord,
     FilesRecord,
     FlagRecord,
     ImageResult,
+    LabelSource,
     Norms,
     Outcome,
     Totals,
 )
+from holdfast.attacks import flags
+from holdfast.attacks.ball import l2_norm, linf_norm
+from holdfast.attacks.flags import Flag
+from holdfast.attacks.result import AttackResult
 from holdfast.manifest import Manifest, ThreatModel
 from holdfast.probabilities import probabilities
 
