@@ -27,7 +27,9 @@ def label_all(text: str, manifest: Manifest) -> int:
     return index
 
 
-def label_by_name(files: Sequence[ImageFile], source: Literal["folder", "file"], manifest: Manifest) -> list[int]:
+def label_by_name(
+    files: Sequence[ImageFile], source: Literal["folder", "file"], manifest: Manifest
+) -> list[int]:
     """The class that each file's folder, or the file itself, is named after.
 
     A file may have a number behind the class: ``ship.png``, ``ship-12.png``, ``ship_0012.png``.
