@@ -46,6 +46,63 @@ class CostEstimate:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Speed:
+    """What a model's passes take, as they were measured.
+
+    Attributes:
+        forward: Seconds for one image's forward pass.
+        gradient: Seconds for one image's forward and backward pass.
+        batch_size: Of the batches that it was measured in.
+    """
+
+    forward: float
+    gradient: float
+    batch_size: int
+
+
+def measure(oracle: Oracle, images: np.ndarray) -> Speed:
+    """Measure a model's passes.
+
+    Args:
+        oracle: The model that attacks are crafted on.
+        images: A batch of the size that the attacks will have.
+    """
+    labels = np.zeros(len(images), dtype=np.int64)
+    return Speed(
+        forward=_time(lambda: oracle.logits(images)) / len(images),
+        gradient=_time(lambda: oracle.gradient(images, labels, Loss.CROSS_ENTROPY)) / len(images),
+        batch_size=len(images),
+    )
+
+
+def reckon(speed: Speed, classes: int, count: int, chosen: Chosen, *, transfer: bool = False) -> CostEstimate:
+    """What an attack will take at most.
+
+    Args:
+        speed: Of the model that it is crafted on.
+        classes: Of the model.
+        count: Images in all.
+        chosen: The attack.
+        transfer: Whether it is crafted on another model than the one under attack.
+    """
+    cost = announced(chosen.parameters, classes, eot=chosen.eot, transfer=transfer)
+    whole, rest = divmod(count, speed.batch_size)
+    twice = whole * min(TWICE, speed.batch_size) + min(TWICE, rest)
+    forwards = count * cost.forwards + twice
+    backwards = count * cost.backwards
+    return CostEstimate(
+        attack=chosen.attack.name,
+        forwards=cost.forwards,
+        backwards=cost.backwards,
+        forwards_in_all=forwards,
+        seconds=backwards * speed.gradient + max(0, forwards - backwards) * speed.forward,
+        seconds_per_forward=speed.forward,
+        seconds_per_gradient=speed.gradient,
+        batch_size=speed.batch_size,
+    )
+
+
 def estimate(
     oracle: Oracle, images: np.ndarray, count: int, chosen: Sequence[Chosen], source: Oracle | None = None
 ) -> list[CostEstimate]:
@@ -58,33 +115,11 @@ def estimate(
         chosen: The attacks.
         source: What the images are crafted on, if another; its passes count then.
     """
-    crafting = oracle if source is None else source
-    labels = np.zeros(len(images), dtype=np.int64)
-    forward = _measure(lambda: crafting.logits(images)) / len(images)
-    gradient = _measure(lambda: crafting.gradient(images, labels, Loss.CROSS_ENTROPY)) / len(images)
-    whole, rest = divmod(count, len(images))
-    twice = whole * min(TWICE, len(images)) + min(TWICE, rest)
-    estimates = []
-    for each in chosen:
-        cost = announced(each.parameters, oracle.classes, eot=each.eot, transfer=source is not None)
-        forwards = count * cost.forwards + twice
-        backwards = count * cost.backwards
-        estimates.append(
-            CostEstimate(
-                attack=each.attack.name,
-                forwards=cost.forwards,
-                backwards=cost.backwards,
-                forwards_in_all=forwards,
-                seconds=backwards * gradient + max(0, forwards - backwards) * forward,
-                seconds_per_forward=forward,
-                seconds_per_gradient=gradient,
-                batch_size=len(images),
-            )
-        )
-    return estimates
+    speed = measure(oracle if source is None else source, images)
+    return [reckon(speed, oracle.classes, count, each, transfer=source is not None) for each in chosen]
 
 
-def _measure(call: Callable[[], object]) -> float:
+def _time(call: Callable[[], object]) -> float:
     """Seconds; the first call, which sets memory up, does not count."""
     call()
     seconds = []

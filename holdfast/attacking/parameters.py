@@ -135,12 +135,8 @@ def _choose_one(attack: Attack, settings: Iterable[_Setting], manifest: Manifest
         else:
             values[setting.name] = _read(setting.value, schema[setting.name])
     given = dict(values)
-    _add_threat_model(attack, values, manifest)
-    if words.transfer and "stop_at_success" in schema:
-        # An image that only just fools the model that it is crafted on seldom fools another.
-        values.setdefault("stop_at_success", False)
     try:
-        parameters = kind.model_validate(values)
+        parameters = complete(attack, values, manifest, transfer=words.transfer)
     except ValidationError as error:
         raise _refusal(attack, error, given) from None
     target = getattr(parameters, "target", None)
@@ -152,6 +148,43 @@ def _choose_one(attack: Attack, settings: Iterable[_Setting], manifest: Manifest
             hint="Leave --eot out, or run it apart from the others.",
         )
     return Chosen(attack, parameters, tuple(ignored), words.eot)
+
+
+def complete(
+    attack: Attack,
+    given: Mapping[str, Any],
+    manifest: Manifest,
+    *,
+    transfer: bool = False,
+    strict: bool = False,
+) -> AttackParameters:
+    """Parameters out of those that were given: of the rest, the model's own threat model, then the defaults.
+
+    Args:
+        attack: The attack.
+        given: Values by name, as JSON has them; text is taken for numbers too unless ``strict``.
+        manifest: Of the model under attack.
+        transfer: Whether the images are crafted on another model.
+        strict: Take each value as the JSON Schema says it, and no text for a number.
+
+    Raises:
+        ValidationError: There is no such parameter, or a value cannot be used.
+        UsageError: The model's threat model says nothing of the norm that was given.
+    """
+    values = dict(given)
+    _add_threat_model(attack, values, manifest)
+    if transfer and "stop_at_success" in attack.parameters.model_fields:
+        # An image that only just fools the model that it is crafted on seldom fools another.
+        values.setdefault("stop_at_success", False)
+    if strict:
+        return attack.parameters.model_validate_json(json.dumps(values), strict=True)
+    return attack.parameters.model_validate(values)
+
+
+def from_text(attack: Attack, given: Mapping[str, str]) -> dict[str, Any]:
+    """Values as :func:`complete` wants them, from those that an address or a form carries, which are text."""
+    schema = attack.parameters.model_json_schema()["properties"]
+    return {name: _read(text, schema.get(name, {})) for name, text in given.items()}
 
 
 def class_index(text: str, manifest: Manifest) -> int | None:
