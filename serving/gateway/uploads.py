@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -63,25 +64,36 @@ async def read_uploads(
     """
     media_type = media_type_of(request, ACCEPTED)
     images: Sequence[Encoded]
+    async with arriving(deadline):
+        if media_type == FORM:
+            images, _ = await read_form(request, body, max_images=max_images)
+        elif media_type == JSON:
+            images = _read_json(await body.read())
+        else:
+            images = [await body.read()]
+    if not images:
+        raise Problem(NO_IMAGES, "The request has no image in it.")
+    if len(images) > max_images:
+        raise _too_many(max_images)
+    return images
+
+
+@asynccontextmanager
+async def arriving(deadline: float) -> AsyncGenerator[None, None]:
+    """Read a body in this context, and no longer than until the deadline.
+
+    Raises:
+        Problem: It arrives too slowly.
+    """
     try:
         async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-            if media_type == FORM:
-                images = await _read_form(request, body, max_images)
-            elif media_type == JSON:
-                images = _read_json(await body.read())
-            else:
-                images = [await body.read()]
+            yield
     except TimeoutError:
         raise Problem(
             BODY_TIMEOUT,
             "The time for the request was over before its body was here.",
             {"Connection": "close"},
         ) from None
-    if not images:
-        raise Problem(NO_IMAGES, "The request has no image in it.")
-    if len(images) > max_images:
-        raise _too_many(max_images)
-    return images
 
 
 def _read_json(content: bytes) -> list[str]:
@@ -98,13 +110,29 @@ def _read_json(content: bytes) -> list[str]:
     return [parsed.image] if parsed.image is not None else parsed.images or []
 
 
-async def _read_form(request: Request, body: Body, max_images: int) -> list[bytes]:
-    parser = _FormParser(request, body, max_images)
+async def read_form(
+    request: Request, body: Body, *, max_images: int, max_fields: int = 0
+) -> tuple[list[bytes], list[tuple[str, str]]]:
+    """The files of a form, in their order, and its other fields.
+
+    Args:
+        request: The request, for the form's boundary.
+        body: Its body.
+        max_images: The most files it may have.
+        max_fields: The most other fields it may have.
+
+    Raises:
+        Problem: It has more, or is no form.
+        ClientGoneError: The caller went away before the end of it.
+    """
+    parser = _FormParser(request, body, max_images, max_fields)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise _too_many(max_images) from None
+        if error.message.startswith("Too many fields") and max_fields:
+            raise Problem(INVALID_REQUEST, f"body: The form has more than {max_fields} fields.") from None
         if error.message.startswith("Too many fields"):
             raise Problem(
                 INVALID_REQUEST,
@@ -114,8 +142,9 @@ async def _read_form(request: Request, body: Body, max_images: int) -> list[byte
         raise Problem(MALFORMED_BODY, f"The form cannot be read: {error.message}") from None
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
         # A browser sends an empty, nameless file for an input in which nothing was chosen.
-        return [await file.read() for file in files if file.filename or file.size]
+        return [await file.read() for file in files if file.filename or file.size], fields
     finally:
         await form.close()
 
@@ -125,8 +154,8 @@ class _FormParser(MultiPartParser):
 
     spool_max_size = 1 << 62
 
-    def __init__(self, request: Request, body: Body, max_images: int) -> None:
-        super().__init__(request.headers, self._whole(body), max_files=max_images, max_fields=0)
+    def __init__(self, request: Request, body: Body, max_images: int, max_fields: int) -> None:
+        super().__init__(request.headers, self._whole(body), max_files=max_images, max_fields=max_fields)
         self._ended = False
 
     def on_end(self) -> None:
