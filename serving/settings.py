@@ -9,6 +9,7 @@ from pydantic import ByteSize, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from holdfast.errors import UsageError
+from serving.rates import RateField
 
 PREFIX = "HOLDFAST_"
 
@@ -28,6 +29,20 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535, description="Port; 0 takes one that is free.")] = 8000
     allow_unauthenticated: Annotated[
         bool, Field(description="Listen on an address other machines reach, though there are no API keys.")
+    ] = False
+
+    keys_file: Annotated[
+        Path | None, Field(description="File of the API keys; without one, nobody is asked for a key.")
+    ] = None
+    rate_limit: Annotated[
+        RateField | None, Field(description="How often each key may ask, e.g. 600/minute; no limit if unset.")
+    ] = None
+    rate_limit_anonymous: Annotated[
+        RateField | None,
+        Field(description="How often each address may ask where there are no keys; no limit if unset."),
+    ] = None
+    metrics_open: Annotated[
+        bool, Field(description="Answer /metrics without a key, though there are keys.")
     ] = False
 
     model_store: Annotated[Path, Field(description="Directory of the bundles.")] = Path("model_store")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from holdfast.images import ImageLimits
 from serving.backends.base import Backend
@@ -17,13 +17,17 @@ from serving.gateway.backend import make_backend
 from serving.gateway.body import ClientGoneError
 from serving.gateway.classification import Classifier
 from serving.gateway.decoding import Decoder
+from serving.gateway.gate import Gate
 from serving.gateway.guard import GuardMiddleware
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
+from serving.gateway.rate_limit import RateLimitHeadersMiddleware
 from serving.gateway.request_id import RequestIdMiddleware
-from serving.gateway.routes import classify, health, models, pages
+from serving.gateway.routes import admin, classify, health, models, pages
 from serving.gateway.routes import metrics as metrics_route
 from serving.gateway.services import Services
+from serving.keys.keyring import Keyring
+from serving.keys.store import KeyStore
 from serving.settings import Settings, load_settings
 
 
@@ -47,6 +51,8 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
     )
     lifecycle = Lifecycle(backend)
     metrics = Metrics()
+    gate = make_gate(settings, metrics)
+    routers: list[APIRouter] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -56,6 +62,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         finally:
             await lifecycle.stop()
             decoder.close()
+            gate.close()
 
     app = FastAPI(
         title=openapi.TITLE,
@@ -70,17 +77,36 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         admission=Admission(max_requests=settings.max_requests, max_bytes=settings.max_memory),
         classifier=Classifier(backend, decoder, metrics),
         metrics=metrics,
+        gate=gate,
     )
     for module in (classify, models, health, metrics_route, pages):
         app.include_router(module.router)
+        routers.append(module.router)
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, routers)
     app.add_exception_handler(ClientGoneError, _answer_nobody)
     # The last one added is the first to see a request.
     app.add_middleware(GuardMiddleware)
+    app.add_middleware(RateLimitHeadersMiddleware)
     app.add_middleware(AccessLogMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
+
+
+def make_gate(settings: Settings, metrics: Metrics) -> Gate:
+    """The gate that the settings ask for.
+
+    Raises:
+        KeyFileError: The file of keys cannot be used.
+    """
+    keyring = None if settings.keys_file is None else Keyring(KeyStore(settings.keys_file))
+    return Gate(
+        keyring,
+        metrics,
+        rate=settings.rate_limit,
+        anonymous_rate=settings.rate_limit_anonymous,
+        metrics_open=settings.metrics_open,
+    )
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:

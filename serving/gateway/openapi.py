@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from holdfast.version import __version__
 from serving.gateway.examples import PROBLEM, RED_PNG
+from serving.gateway.openapi_access import describe_access
 from serving.gateway.problems import MEDIA_TYPE, Kind
 from serving.gateway.schemas import ProblemDocument
 from serving.gateway.uploads import FORM, IMAGE_TYPES, JSON, ImagesBody
@@ -21,7 +23,7 @@ Classifies images with the models of a store.
 
 Errors are problem documents by RFC 9457, `application/problem+json`; [/problems](/problems) lists every kind.
 Every answer carries `X-Request-Id`: your own, where the request had one that is well formed, else a new one.
-Where an answer is 503, `Retry-After` says after how many seconds to come back.
+Where an answer is 429 or 503, `Retry-After` says after how many seconds to come back.
 """
 
 TAGS = [
@@ -88,7 +90,7 @@ def problem_responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
             kind.status,
             {
                 "description": "",
-                "headers": _REQUEST_ID_HEADER | (_RETRY_AFTER_HEADER if kind.status == 503 else {}),
+                "headers": _REQUEST_ID_HEADER | (_RETRY_AFTER_HEADER if kind.status in (429, 503) else {}),
                 "content": {
                     MEDIA_TYPE: {
                         "schema": {"$ref": _REFERENCE.format(ProblemDocument.__name__)},
@@ -114,18 +116,18 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def install(app: FastAPI) -> None:
-    """Let the application describe itself with what the routes do not show: bodies and problems."""
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    """Let the application describe itself with what the routes do not show: bodies, problems, scopes."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _describe(app)
+            app.openapi_schema = _describe(app, routers)
         return app.openapi_schema
 
     app.openapi = describe  # type: ignore[method-assign]
 
 
-def _describe(app: FastAPI) -> dict[str, Any]:
+def _describe(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
     description = get_openapi(
         title=TITLE,
         version=__version__,
@@ -150,4 +152,6 @@ def _describe(app: FastAPI) -> dict[str, Any]:
                 del responses["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    authenticated = app.state.services.gate.keyring is not None
+    describe_access(description, routers, authenticated=authenticated)
     return description

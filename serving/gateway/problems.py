@@ -65,6 +65,24 @@ MALFORMED_BODY = _kind(
     "The body cannot be read",
     "Check that the body is complete and is what its Content-Type says.",
 )
+MALFORMED_REQUEST = _kind(
+    "malformed-request", 400, "This is not HTTP", "Check what sends the request, and what is in between."
+)
+JSON_TOO_DEEP = _kind(
+    "json-too-deep", 400, "The JSON is nested too deeply", "Send it with fewer levels of brackets."
+)
+UNAUTHENTICATED = _kind(
+    "unauthenticated",
+    401,
+    "This needs a valid key",
+    "Send one as Authorization: Bearer KEY. Who runs the server makes them with: holdfast keys create.",
+)
+MISSING_SCOPE = _kind(
+    "missing-scope",
+    403,
+    "The key is not for this",
+    "The scope member says which scope a key needs here; who runs the server makes such keys.",
+)
 NOT_FOUND = _kind("not-found", 404, "There is nothing here", "See /docs for the addresses that exist.")
 UNKNOWN_MODEL = _kind("unknown-model", 404, "There is no such model", "GET /v1/models lists the models.")
 UNKNOWN_VERSION = _kind(
@@ -76,12 +94,27 @@ METHOD_NOT_ALLOWED = _kind(
     "This address does not take that method",
     "The Allow header names those that it takes.",
 )
+UNKNOWN_ATTACK = _kind(
+    "unknown-attack", 404, "There is no such attack", "GET /v1/attacks lists the attacks."
+)
+NOT_ACCEPTABLE = _kind(
+    "not-acceptable",
+    406,
+    "The answer cannot be of a type that is accepted",
+    "The offered member lists what the Accept header may name.",
+)
+HEADER_TIMEOUT = _kind(
+    "header-timeout", 408, "The request took too long to arrive", "Send its headers at once."
+)
 BODY_TIMEOUT = _kind(
     "body-timeout", 408, "The body took too long to arrive", "Send it faster, or send less at once."
 )
 TOO_MANY_BYTES = _kind("too-many-bytes", 413, "Too many bytes", "Send a smaller image, or fewer at once.")
 TOO_MANY_PIXELS = _kind("too-many-pixels", 413, "Too many pixels", "Scale the image down before sending it.")
 TOO_MANY_IMAGES = _kind("too-many-images", 413, "Too many images", "Send them in several requests.")
+URI_TOO_LONG = _kind(
+    "uri-too-long", 414, "The address is too long", "Send what is in it in the body, or in several requests."
+)
 UNSUPPORTED_MEDIA_TYPE = _kind(
     "unsupported-media-type",
     415,
@@ -91,8 +124,8 @@ UNSUPPORTED_MEDIA_TYPE = _kind(
 UNSUPPORTED_ENCODING = _kind(
     "unsupported-content-encoding",
     415,
-    "Compressed bodies are not accepted",
-    "Send the body without Content-Encoding.",
+    "The body is compressed in a way that is not accepted",
+    "Send it as it is, or with Content-Encoding gzip or deflate.",
 )
 UNSUPPORTED_IMAGE = _kind(
     "unsupported-image-format",
@@ -122,6 +155,37 @@ DEFENCE_NOT_OFFERED = _kind(
     422,
     "The model does not offer this defence",
     "The offered member lists those it offers.",
+)
+RATE_LIMITED = _kind(
+    "rate-limited",
+    429,
+    "Too many requests",
+    "Try again after the time in Retry-After; RateLimit-Policy says how many are allowed.",
+)
+HEADERS_TOO_LARGE = _kind(
+    "headers-too-large", 431, "The headers are too large", "Send fewer or shorter ones."
+)
+TOO_MANY_HEADERS = _kind("too-many-headers", 431, "There are too many headers", "Send fewer of them.")
+ATTACK_NOT_OFFERED = _kind(
+    "attack-not-offered",
+    422,
+    "There is no attack of this name",
+    "The offered member lists the attacks; GET /v1/attacks describes them.",
+)
+UNKNOWN_CLASS = _kind(
+    "unknown-class", 422, "The model has no such class", "The offered member lists the classes."
+)
+ATTACK_NOT_APPLICABLE = _kind(
+    "attack-not-applicable",
+    422,
+    "The attack cannot be run on this model",
+    "Choose another loss or another attack.",
+)
+ATTACK_TOO_COSTLY = _kind(
+    "attack-too-costly",
+    422,
+    "The attack would cost more than one request may",
+    "Ask for less, such as fewer steps, or make it a job: POST /v1/jobs.",
 )
 INTERNAL_ERROR = _kind(
     "internal-error",

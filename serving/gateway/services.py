@@ -8,6 +8,7 @@ from fastapi import Request
 
 from serving.gateway.admission import Admission
 from serving.gateway.classification import Classifier
+from serving.gateway.gate import Gate
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
 from serving.settings import Settings
@@ -22,6 +23,7 @@ class Services:
     admission: Admission
     classifier: Classifier
     metrics: Metrics
+    gate: Gate
 
 
 def services_of(request: Request) -> Services:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from serving.gateway import problems
+from serving.gateway.access import GatewayRoute, Handler, requires
 from serving.gateway.body import Body
 from serving.gateway.classification import choose_defence
 from serving.gateway.disconnect import CancelOnDisconnect
@@ -22,14 +21,14 @@ from serving.gateway.services import services_of
 from serving.gateway.uploads import read_uploads
 
 
-class ClassifyRoute(APIRoute):
+class ClassifyRoute(GatewayRoute):
     """FastAPI describes the operation from the function's signature, and does no more.
 
     Its machinery for parameters takes longer than decoding a small image does; there are two here, which one
     call of pydantic reads.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def handler(self) -> Handler:
         """What answers a request."""
 
         async def handle(request: Request) -> Response:
@@ -85,6 +84,7 @@ Options = Annotated[ClassifyQuery, Query()]
     responses=_PROBLEMS,
     openapi_extra=CLASSIFY_BODY,
 )
+@requires("classify")
 async def classify(request: Request, model: ModelName, options: Options) -> Response:
     """Classify one image or several.
 
@@ -104,6 +104,7 @@ async def classify(request: Request, model: ModelName, options: Options) -> Resp
     responses=_PROBLEMS,
     openapi_extra=CLASSIFY_BODY,
 )
+@requires("classify")
 async def classify_with_version(
     request: Request,
     model: ModelName,

@@ -5,18 +5,20 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from serving.gateway import problems
+from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.openapi import problem_responses
 from serving.gateway.problems import NOT_READY, Problem, retry_after
 from serving.gateway.schemas import Health
 from serving.gateway.services import services_of
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=GatewayRoute)
 
 _PROBLEMS = problem_responses(problems.INTERNAL_ERROR, problems.NOT_READY)
 
 
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Is the server alive?", responses=_PROBLEMS)
+@requires("open")
 async def livez(request: Request) -> Health:
     """Alive from the first moment until the end, unless the models could not be loaded: then restart it."""
     lifecycle = services_of(request).lifecycle
@@ -27,6 +29,7 @@ async def livez(request: Request) -> Health:
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Can the server classify?", responses=_PROBLEMS)
+@requires("open")
 async def readyz(request: Request) -> Health:
     """Ready when the models are loaded and warm, and until the server begins to shut down."""
     lifecycle = services_of(request).lifecycle

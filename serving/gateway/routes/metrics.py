@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from serving.gateway import problems
+from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.metrics import MEDIA_TYPE
 from serving.gateway.openapi import problem_responses
 from serving.gateway.services import services_of
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=GatewayRoute)
 
 
 @router.get(
@@ -24,6 +25,7 @@ router = APIRouter(tags=["health"])
         **problem_responses(problems.INTERNAL_ERROR),
     },
 )
+@requires("metrics")
 async def metrics(request: Request) -> Response:
     """Images by the verdict of their model's manifold evidence: the live monitor of suspicious traffic."""
     return Response(services_of(request).metrics.render(), media_type=MEDIA_TYPE)

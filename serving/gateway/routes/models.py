@@ -8,11 +8,12 @@ from fastapi import APIRouter, Path, Request
 
 from holdfast.bundle import CARD, Bundle
 from serving.gateway import problems
+from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.openapi import problem_responses
 from serving.gateway.schemas import ModelDetail, ModelList, ModelSummary
 from serving.gateway.services import services_of
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=GatewayRoute)
 
 _LIST_PROBLEMS = problem_responses(problems.INTERNAL_ERROR, problems.NOT_READY)
 _PROBLEMS = problem_responses(
@@ -23,6 +24,7 @@ ModelName = Annotated[str, Path(description="The model's name.")]
 
 
 @router.get("/v1/models", summary="List the models", responses=_LIST_PROBLEMS)
+@requires("classify")
 async def list_models(request: Request) -> ModelList:
     """The models that are served, by name."""
     catalogue = services_of(request).lifecycle.catalogue
@@ -32,6 +34,7 @@ async def list_models(request: Request) -> ModelList:
 
 
 @router.get("/v1/models/{model}", summary="Describe a model", responses=_PROBLEMS)
+@requires("classify")
 def get_model(request: Request, model: ModelName) -> ModelDetail:
     """The newest version of a model: what it takes, what it answers, and what was measured on it."""
     return _describe(request, model, None)
@@ -40,6 +43,7 @@ def get_model(request: Request, model: ModelName) -> ModelDetail:
 @router.get(
     "/v1/models/{model}/versions/{version}", summary="Describe a version of a model", responses=_PROBLEMS
 )
+@requires("classify")
 def get_model_version(
     request: Request, model: ModelName, version: Annotated[str, Path(description="The model's version.")]
 ) -> ModelDetail:

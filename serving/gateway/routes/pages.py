@@ -15,10 +15,11 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 
 from holdfast.bundle import Bundle
 from holdfast.version import __version__
+from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.problems import KINDS, Problem
 from serving.gateway.services import services_of
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=GatewayRoute)
 
 #: A page may load what this server has, and nothing else; it may be shown in no other page.
 _POLICY = (
@@ -37,6 +38,7 @@ _SWAGGER_ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/j
 
 @router.head("/")
 @router.get("/")
+@requires("open")
 async def index(request: Request) -> Response:
     """What this is, what it serves, and how to ask it."""
     try:
@@ -52,12 +54,14 @@ async def index(request: Request) -> Response:
 
 
 @router.get("/docs")
+@requires("open")
 async def docs() -> Response:
     """The API, to read and to try."""
     return _page("docs.html")
 
 
 @router.get("/problems")
+@requires("open")
 async def problems() -> Response:
     """Every kind of problem: where the ``type`` of a problem document leads."""
     items = "".join(
@@ -69,6 +73,7 @@ async def problems() -> Response:
 
 
 @router.get("/assets/{name}")
+@requires("open")
 def asset(name: str) -> Response:
     """A style sheet, script or icon of these pages."""
     headers = {**_HEADERS, "Cache-Control": "public, max-age=3600"}

@@ -76,7 +76,8 @@ async def test_every_answer_is_documented_with_its_headers(description: dict[str
         for status, response in operation["responses"].items():
             assert response["description"]
             assert "X-Request-Id" in response["headers"]
-            assert ("Retry-After" in response["headers"]) == (status == "503")
+            assert ("Retry-After" in response["headers"]) == (status in ("429", "503"))
+            assert ("WWW-Authenticate" in response["headers"]) == (status in ("401", "403"))
             [media_type] = response["content"]
             assert media_type == (answered if status == "200" else "application/problem+json")
     assert "HTTPValidationError" not in description["components"]["schemas"]
@@ -89,7 +90,7 @@ async def test_every_kind_of_problem_of_a_classification_is_documented(descripti
         if status != "200"
         for name in response["content"]["application/problem+json"]["examples"]
     }
-    assert {kind.name for kind in KINDS} - documented == {"not-found", "method-not-allowed"}
+    assert {kind.name for kind in KINDS} - documented == {"not-found", "method-not-allowed", "json-too-deep"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""Who may use which route: every route of the gateway says so in one line.
+
+    router = APIRouter(tags=["attack"], route_class=GatewayRoute)
+
+    @router.post("/v1/models/{model}/attack", ...)
+    @requires("attack")
+    async def attack(request: Request, ...) -> Response: ...
+
+What a route requires is checked before anything of the request is read, be it a parameter or the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeVar, get_args
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+
+from serving.gateway.services import services_of
+
+#: What a route may ask of its caller: nothing, any valid key, or a key with this scope.
+#:
+#: ``classify`` is for classifying and for what is known of the models, ``attack`` for attacks and jobs, and
+#: ``admin`` for what is the operator's. No scope implies another. ``metrics`` is open where a setting
+#: says so, and else asks for ``admin``.
+Access = Literal["open", "any", "classify", "attack", "admin", "metrics"]
+
+#: What a route asks for that says nothing: nobody comes in by an oversight.
+DEFAULT: Access = "any"
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+_DECLARED: dict[Callable[..., Any], Access] = {}
+
+
+def requires(access: Access) -> Callable[[Endpoint], Endpoint]:
+    """Declare what a route asks of its caller; stands below the router's decorator."""
+    if access not in get_args(Access):
+        raise ValueError(f"{access!r} is none of {get_args(Access)}")
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        _DECLARED[endpoint] = access
+        return endpoint
+
+    return declare
+
+
+def declared(endpoint: Callable[..., Any]) -> Access | None:
+    """What a route's function was declared to require, if it was."""
+    return _DECLARED.get(endpoint)
+
+
+class GatewayRoute(APIRoute):
+    """A route that lets in only those whom it is for. Every route of the gateway is one.
+
+    A subclass that answers requests otherwise than FastAPI does overrides :meth:`handler`.
+    """
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Refuse a subclass that would go round the check."""
+        super().__init_subclass__(**arguments)
+        if "get_route_handler" in vars(cls):
+            raise TypeError(f"{cls.__name__} is to override handler(), not get_route_handler()")
+
+    @property
+    def access(self) -> Access:
+        """What the route asks of its caller."""
+        return _DECLARED.get(self.endpoint, DEFAULT)
+
+    def handler(self) -> Handler:
+        """What answers a request that was let in."""
+        return super().get_route_handler()
+
+    def get_route_handler(self) -> Handler:
+        """What answers a request, once it is known that the caller may have the answer."""
+        handle = self.handler()
+
+        async def guarded(request: Request) -> Response:
+            await services_of(request).gate.admit(request.scope, self.access)
+            return await handle(request)
+
+        return guarded
+
+
+def check(router: APIRouter) -> None:
+    """See to it that every route of a router is guarded.
+
+    Raises:
+        TypeError: One is not.
+    """
+    for route in router.routes:
+        if not isinstance(route, GatewayRoute):
+            raise TypeError(
+                f"{getattr(route, 'path', route)} is not guarded: make its router with "
+                "APIRouter(route_class=GatewayRoute), and say below the route's decorator what it "
+                "@requires (serving/gateway/access.py)"
+            )

@@ -1,0 +1,114 @@
+"""What the API's description says of keys, rate limits, and of what can happen to any request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter
+
+from serving.gateway import problems
+from serving.gateway.access import DEFAULT, GatewayRoute
+from serving.gateway.problems import Kind
+
+#: The name of the way to show a key.
+SCHEME = "apiKey"
+
+_SECURITY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "holdfast_<id>_<secret>",
+    "description": "An API key, made with `holdfast keys create`. Its scopes say what it is for.",
+}
+
+#: What is found wrong with a request before anybody looks what it is about.
+ANYWHERE = (
+    problems.MALFORMED_REQUEST,
+    problems.HEADER_TIMEOUT,
+    problems.URI_TOO_LONG,
+    problems.HEADERS_TOO_LARGE,
+    problems.TOO_MANY_HEADERS,
+)
+
+#: What a caller is refused with at a route that is not for everybody.
+REFUSALS = (problems.UNAUTHENTICATED, problems.MISSING_SCOPE, problems.RATE_LIMITED, problems.OVERLOADED)
+
+_CHALLENGE = {
+    "WWW-Authenticate": {
+        "description": "How to show a key, by RFC 6750.",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
+_STANDING = {
+    "RateLimit-Policy": {
+        "description": "Requests (`q`) that are allowed in so many seconds (`w`), where there is a limit.",
+        "schema": {"type": "string", "examples": ['"key";q=600;w=60']},
+    },
+    "RateLimit": {
+        "description": "Requests that are left (`r`), and seconds until all are there again (`t`).",
+        "schema": {"type": "string", "examples": ['"key";r=598;t=1']},
+    },
+}
+
+
+def describe_access(
+    description: dict[str, Any], routers: Iterable[APIRouter], *, authenticated: bool
+) -> None:
+    """Add to a description who may use each operation, and what is answered to who may not.
+
+    Args:
+        description: The OpenAPI document.
+        routers: Where the operations are from.
+        authenticated: Whether the server asks for keys; a key that is optional is described as such.
+    """
+    from serving.gateway.openapi import operation_id
+
+    description["components"]["securitySchemes"] = {SCHEME: _SECURITY_SCHEME}
+    access = {
+        operation_id(route): route.access
+        for router in routers
+        for route in router.routes
+        if isinstance(route, GatewayRoute)
+    }
+    for path in description["paths"].values():
+        for operation in path.values():
+            needed = access.get(operation["operationId"], DEFAULT)
+            responses = operation["responses"]
+            _add(responses, ANYWHERE)
+            if needed == "open":
+                operation["security"] = []
+                continue
+            scope = "admin" if needed == "metrics" else needed
+            key = {SCHEME: [] if scope == "any" else [scope]}
+            operation["security"] = [key] if authenticated else [{}, key]
+            _add(responses, REFUSALS)
+            for status, response in responses.items():
+                if status in ("401", "403"):
+                    response["headers"] = response["headers"] | _CHALLENGE
+                else:
+                    response["headers"] = response["headers"] | _STANDING
+
+
+def _add(responses: dict[str, Any], kinds: tuple[Kind, ...]) -> None:
+    """Document more kinds of problems among an operation's answers."""
+    from serving.gateway.openapi import problem_responses
+
+    for status, added in problem_responses(*kinds).items():
+        present = responses.get(str(status))
+        if present is None:
+            responses[str(status)] = added
+            continue
+        documented = present["content"].setdefault(problems.MEDIA_TYPE, added["content"][problems.MEDIA_TYPE])
+        new = added["content"][problems.MEDIA_TYPE]["examples"]
+        missing = {name: example for name, example in new.items() if name not in documented["examples"]}
+        if missing:
+            # The parts are shared by all operations that were described with the same kinds.
+            examples = {**documented["examples"], **missing}
+            words = " ".join(f"{example['summary']} (`{name}`)." for name, example in missing.items())
+            content = {**present["content"], problems.MEDIA_TYPE: {**documented, "examples": examples}}
+            responses[str(status)] = {
+                **present,
+                "description": f"{present['description']} {words}",
+                "content": content,
+            }

@@ -1,0 +1,1 @@
+"""API keys: what they look like, where they are kept, and how the gateway knows one that it is shown."""
