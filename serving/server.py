@@ -36,7 +36,7 @@ class GatewayServer(uvicorn.Server):
 
     At the first SIGTERM or SIGINT the gateway stops being ready. After ``drain_delay``, in which whatever
     balances load can notice, it stops listening; requests in flight have ``drain_timeout`` to finish. A
-    second signal ends that wait.
+    second signal ends that wait. At SIGHUP it looks at the model store again.
 
     Args:
         app: The gateway.
@@ -76,10 +76,11 @@ class GatewayServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._lifecycle.reload_soon)
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     async def _announce(self) -> None:

@@ -11,7 +11,8 @@ backends see the same pixels; a backend answers logits. It knows nothing of HTTP
         ├── OverloadedError           the queue is full; says when to come back
         ├── DeadlineExceededError     the caller's time ran out before there was an answer
         ├── UnavailableError          the backend cannot answer at the moment
-        └── InferenceError            the model ran and failed on these images
+        ├── InferenceError            the model ran and failed on these images
+        └── ReloadUnsupportedError    it cannot take other models while it runs
 """
 
 from __future__ import annotations
@@ -67,6 +68,42 @@ class UnavailableError(BackendError):
 
 class InferenceError(BackendError):
     """The model failed on these images, or answered what is no number."""
+
+
+class ReloadUnsupportedError(BackendError):
+    """The backend cannot take other models while it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A bundle of the store that is not served as it is now.
+
+    Attributes:
+        name: The model.
+        version: Its version.
+        error: Why not.
+    """
+
+    name: str
+    version: str
+    error: HoldfastError
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What a look at the store brought; a bundle is written NAME/VERSION.
+
+    Attributes:
+        opened: Bundles that are new, or not the same as before.
+        kept: Bundles that are served on as they were.
+        withdrawn: Bundles that are no longer in the store, and no longer served.
+        refused: Bundles that cannot be opened. One that was served before still is, as it was.
+    """
+
+    opened: tuple[str, ...]
+    kept: tuple[str, ...]
+    withdrawn: tuple[str, ...]
+    refused: tuple[Refusal, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +165,16 @@ class Backend(Protocol):
 
     def models(self) -> Sequence[Bundle]:
         """The bundles that are served, by name, oldest version first; empty before :meth:`start`."""
+
+    async def reload(self) -> Reload:
+        """Look at the store again. What is asked for meanwhile is answered, by the old models or the new.
+
+        A bundle that cannot be opened, such as one that is half written, takes no other's place.
+
+        Raises:
+            ReloadUnsupportedError: The backend takes its models only when it starts.
+            HoldfastError: The store cannot be read, or nothing in it can be served; all stays as it was.
+        """
 
     async def predict(
         self,

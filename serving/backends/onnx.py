@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.bundle import DEFENDED, Bundle, BundleNotFoundError, ManifestError, ModelStore
-from holdfast.manifest import Defence
+from holdfast.bundle import CARD, DEFENDED, Bundle, BundleNotFoundError, ManifestError, ModelStore
+from holdfast.errors import HoldfastError
+from holdfast.manifest import Defence, Manifest
 from holdfast.sessions import open_session
-from serving.backends.base import InferenceError, Prediction, UnavailableError, UnsupportedDefenceError
+from serving.backends.base import (
+    InferenceError,
+    Prediction,
+    Refusal,
+    Reload,
+    UnavailableError,
+    UnsupportedDefenceError,
+)
 from serving.backends.batching import Batcher, Outputs
 from serving.backends.catalogue import Catalogue
 from serving.backends.cores import count_cores
@@ -33,6 +41,13 @@ _OUTPUTS = ("logits", "manifold", "step")
 _MAX_THREADS = 8
 
 
+#: Seconds for which a model that is withdrawn still answers whoever had been told that it is there.
+_GRACE = 60.0
+
+#: A graph's place: model, version, defence.
+_Place = tuple[str, str, Defence]
+
+
 @dataclass(frozen=True, slots=True)
 class _Graph:
     """One opened graph and which outputs it has. Compared and hashed by identity: it is a lane."""
@@ -43,6 +58,16 @@ class _Graph:
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+    def answers_for(self, bundle: Bundle) -> bool:
+        """Whether it is what the bundle's files hold: a card that was written anew changes no model."""
+        ours, theirs = self.bundle.manifest, bundle.manifest
+        return (_served(ours), ours.input, ours.classes) == (_served(theirs), theirs.input, theirs.classes)
+
+
+def _served(manifest: Manifest) -> dict[str, str]:
+    """The hashes of the files that answers come from."""
+    return {name: entry.sha256 for name, entry in manifest.files.items() if name != CARD}
 
 
 class OnnxBackend:
@@ -73,7 +98,8 @@ class OnnxBackend:
         self._store = store
         self._max_batch = max_batch
         self._catalogue = Catalogue()
-        self._graphs: dict[tuple[str, str, Defence], _Graph] = {}
+        self._graphs: dict[_Place, _Graph] = {}
+        self._reloading = asyncio.Lock()
         self._batcher: Batcher[_Graph] = Batcher(
             _run, max_batch=max_batch, max_queue=queue, max_delay=max_delay, workers=self.workers
         )
@@ -85,10 +111,29 @@ class OnnxBackend:
         Raises:
             HoldfastError: The store is missing, empty, or holds a bundle that cannot be served.
         """
-        await asyncio.to_thread(self._open)
+        catalogue, graphs = await asyncio.to_thread(self._open)
         if self._state == "new":
+            self._catalogue, self._graphs = catalogue, graphs
             self._batcher.start()
             self._state = "ready"
+
+    async def reload(self) -> Reload:
+        """See :meth:`serving.backends.base.Backend.reload`."""
+        async with self._reloading:
+            if self._state != "ready":
+                raise UnavailableError("The models are not loaded yet, or no longer.")
+            catalogue, graphs, found = await asyncio.to_thread(self._look_again)
+            if self._state != "ready":
+                return found
+            leaving = {place: graph for place, graph in self._graphs.items() if place not in graphs}
+            self._catalogue, self._graphs = catalogue, leaving | graphs
+            if leaving:
+                asyncio.get_running_loop().call_later(_GRACE, self._forget, leaving)
+        logger.info(
+            "Looked at the store again: %d bundle(s) opened, %d kept, %d withdrawn, %d refused",
+            *(len(part) for part in (found.opened, found.kept, found.withdrawn, found.refused)),
+        )
+        return found
 
     async def close(self) -> None:
         """Refuse what is queued, wait for what is running, and give the sessions back."""
@@ -127,24 +172,24 @@ class OnnxBackend:
         found = dict(zip(graph.outputs, answer.outputs, strict=True))
         return Prediction(found["logits"], found.get("manifold"), answer.timings, found.get("step"))
 
-    def _open(self) -> None:
+    def _forget(self, leaving: dict[_Place, _Graph]) -> None:
+        """Give back graphs that were withdrawn, but for what has come back in the meantime."""
+        for place, graph in leaving.items():
+            if self._graphs.get(place) is graph and not self._serves(graph.bundle):
+                del self._graphs[place]
+
+    def _serves(self, bundle: Bundle) -> bool:
+        return any((each.name, each.version) == (bundle.name, bundle.version) for each in self.models())
+
+    def _open(self) -> tuple[Catalogue, dict[_Place, _Graph]]:
+        """Open the whole store; what cannot be opened is an error, as nobody is served yet."""
         began = time.monotonic()
         bundles = list(self._store)
         if not bundles:
-            raise BundleNotFoundError(
-                f"The model store {self._store.root} holds no bundle.",
-                hint="Export one into it with: holdfast export",
-            )
+            raise self._empty()
+        graphs: dict[_Place, _Graph] = {}
         for bundle in bundles:
-            for defence in bundle.manifest.defences:
-                if self._state != "new":  # closed in the meantime
-                    return
-                # ONNX Runtime counts the thread that calls it as one of its own; here several call.
-                threads = self.threads * self.workers - self.workers + 1
-                graph = _open_graph(bundle, DEFENDED[defence], threads=threads)
-                self._warm_up(graph)
-                self._graphs[bundle.name, bundle.version, defence] = graph
-        self._catalogue = Catalogue(bundles)
+            graphs |= self._open_graphs(bundle)
         logger.info(
             "Opened %d bundle(s) in %.2f s; %d thread(s) a batch, %d batch(es) at a time",
             len(bundles),
@@ -152,6 +197,66 @@ class OnnxBackend:
             self.threads,
             self.workers,
         )
+        return Catalogue(bundles), graphs
+
+    def _empty(self) -> BundleNotFoundError:
+        return BundleNotFoundError(
+            f"The model store {self._store.root} holds no bundle.",
+            hint="Export one into it with: holdfast export",
+        )
+
+    def _look_again(self) -> tuple[Catalogue, dict[_Place, _Graph], Reload]:
+        """Open what has changed in the store; what cannot be opened leaves what was there before."""
+        before = {(bundle.name, bundle.version): bundle for bundle in self._catalogue.bundles}
+        bundles: list[Bundle] = []
+        graphs: dict[_Place, _Graph] = {}
+        opened: list[str] = []
+        kept: list[str] = []
+        refused: list[Refusal] = []
+        for name in self._store.names():
+            for version in self._store.versions(name):
+                former = before.pop((name, version), None)
+                try:
+                    bundle = self._store.open(name, version)
+                    same = former is not None and self._graphs_of(bundle)
+                    graphs |= same or self._open_graphs(bundle)
+                    bundle.check_files()  # nobody has written to it while it was opened
+                    (kept if same else opened).append(f"{name}/{version}")
+                except HoldfastError as error:
+                    logger.warning("%s version %s is not taken from the store: %s", name, version, error)
+                    refused.append(Refusal(name, version, error))
+                    if former is None:
+                        continue
+                    bundle = former
+                    graphs |= self._graphs_at(former)
+                bundles.append(bundle)
+        if not bundles:
+            raise self._empty()
+        withdrawn = tuple(f"{name}/{version}" for name, version in before)
+        return Catalogue(bundles), graphs, Reload(tuple(opened), tuple(kept), withdrawn, tuple(refused))
+
+    def _graphs_at(self, bundle: Bundle) -> dict[_Place, _Graph]:
+        """The graphs that are open in a bundle's place."""
+        places = ((bundle.name, bundle.version, defence) for defence in bundle.manifest.defences)
+        return {place: self._graphs[place] for place in places if place in self._graphs}
+
+    def _graphs_of(self, bundle: Bundle) -> dict[_Place, _Graph]:
+        """The graphs in a bundle's place, if they are open and the bundle's own; else none."""
+        found = self._graphs_at(bundle)
+        whole = len(found) == len(bundle.manifest.defences)
+        return found if whole and all(graph.answers_for(bundle) for graph in found.values()) else {}
+
+    def _open_graphs(self, bundle: Bundle) -> dict[_Place, _Graph]:
+        graphs: dict[_Place, _Graph] = {}
+        for defence in bundle.manifest.defences:
+            if self._state == "closed":
+                break
+            # ONNX Runtime counts the thread that calls it as one of its own; here several call.
+            threads = self.threads * self.workers - self.workers + 1
+            graph = _open_graph(bundle, DEFENDED[defence], threads=threads)
+            self._warm_up(graph)
+            graphs[bundle.name, bundle.version, defence] = graph
+        return graphs
 
     def _warm_up(self, graph: _Graph) -> None:
         """Run the graph at powers of two up to the largest batch: the first run at a size is slow."""
@@ -159,7 +264,7 @@ class OnnxBackend:
         classes = len(graph.bundle.manifest.classes)
         sizes = {1 << bit for bit in range(self._max_batch.bit_length())} | {self._max_batch}
         for size in sorted(sizes):
-            if self._state != "new":
+            if self._state == "closed":
                 return
             logits = _run(graph, np.zeros((size, *shape), dtype=np.float32))[0]
             if logits.shape != (size, classes):
@@ -171,7 +276,15 @@ class OnnxBackend:
 
 
 def _open_graph(bundle: Bundle, filename: str, *, threads: int) -> _Graph:
-    session = open_session(bundle, filename, threads=threads)
+    try:
+        session = open_session(bundle, filename, threads=threads)
+    except HoldfastError:
+        raise
+    except Exception as error:  # ONNX Runtime's have no base of their own
+        raise ManifestError(
+            f"{bundle.path(filename)} cannot be opened by ONNX Runtime: {str(error).splitlines()[0][:300]}",
+            hint="Export the bundle again with: holdfast export",
+        ) from error
     expected = ["batch", *bundle.manifest.input.shape]
     given = session.get_inputs()[0]
     outputs = [output.name for output in session.get_outputs() if output.name in _OUTPUTS]

@@ -31,6 +31,8 @@ from serving.backends.base import (
     InferenceError,
     OverloadedError,
     Prediction,
+    Reload,
+    ReloadUnsupportedError,
     Timings,
     UnavailableError,
     UnsupportedDefenceError,
@@ -161,6 +163,10 @@ class TorchServeBackend:
     def models(self) -> Sequence[Bundle]:
         """The bundles that TorchServe serves, by name, oldest version first."""
         return self._catalogue.bundles
+
+    async def reload(self) -> Reload:
+        """See :meth:`serving.backends.base.Backend.reload`; here nothing can be taken."""
+        raise ReloadUnsupportedError("TorchServe takes its models only when it starts.")
 
     async def predict(
         self,

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
+from holdfast.bundle import ModelStore
 from holdfast.images import ImageLimits
 from serving.backends.base import Backend
 from serving.backends.cores import count_cores
@@ -49,7 +50,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
     decoder = Decoder(
         ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels), threads=count_cores()
     )
-    lifecycle = Lifecycle(backend)
+    lifecycle = Lifecycle(backend, ModelStore(settings.model_store))
     metrics = Metrics()
     gate = make_gate(settings, metrics)
     routers: list[APIRouter] = []
@@ -79,7 +80,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         metrics=metrics,
         gate=gate,
     )
-    for module in (classify, models, health, metrics_route, pages):
+    for module in (classify, models, health, metrics_route, admin, pages):
         app.include_router(module.router)
         routers.append(module.router)
     problems.install(app)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Literal
 
+from holdfast.bundle import ModelStore
 from holdfast.errors import HoldfastError
-from serving.backends.base import Backend
+from holdfast.routing import read_routing
+from serving.backends.base import Backend, Reload
 from serving.backends.catalogue import Catalogue
 from serving.gateway.problems import NOT_READY, Problem, retry_after
 
@@ -24,15 +27,20 @@ class Lifecycle:
 
     Args:
         backend: What runs the models.
+        store: Where the models lie, and how requests are shared out over their versions.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, store: ModelStore) -> None:
         self.backend = backend
+        self.store = store
         self.state: State = "starting"
         self.error: Exception | None = None
         self._catalogue = Catalogue()
+        self._weights: dict[str, Mapping[str, int]] = {}
+        self._reloading = asyncio.Lock()
         self._settled = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to load the models."""
@@ -70,6 +78,56 @@ class Lifecycle:
             raise Problem(NOT_READY, self.describe(), retry_after(1))
         return self._catalogue
 
+    async def reload(self) -> Reload:
+        """Look at the store and at its routings again.
+
+        Raises:
+            Problem: The models are not loaded yet, or no longer.
+            ReloadUnsupportedError: The backend takes its models only when it starts.
+            HoldfastError: The store or a routing cannot be read; all stays as it was.
+        """
+        async with self._reloading:
+            self._demand_ready()
+            weights = await asyncio.to_thread(self._read_weights)
+            found = await self.backend.reload()
+            self._weights = weights
+            self._catalogue = Catalogue(self.backend.models(), weights)
+        return found
+
+    async def reroute(self) -> None:
+        """Read the routings again, and nothing else.
+
+        Raises:
+            Problem: The models are not loaded yet, or no longer.
+            RoutingError: One cannot be read; all stays as it was.
+        """
+        async with self._reloading:
+            self._demand_ready()
+            self._weights = await asyncio.to_thread(self._read_weights)
+            self._catalogue = Catalogue(self.backend.models(), self._weights)
+
+    def reload_soon(self) -> None:
+        """Reload in the background, and log what goes wrong."""
+        task = asyncio.create_task(self._reload_and_log())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload_and_log(self) -> None:
+        try:
+            await self.reload()
+        except HoldfastError as error:
+            logger.error("The models were not reloaded: %s", error)  # noqa: TRY400 - it says all there is
+        except Problem as problem:
+            logger.warning("The models were not reloaded: %s", problem.detail)
+
+    def _demand_ready(self) -> None:
+        if self.state != "ready":
+            raise Problem(NOT_READY, self.describe(), retry_after(1))
+
+    def _read_weights(self) -> dict[str, Mapping[str, int]]:
+        routings = {name: read_routing(self.store, name) for name in self.store.names()}
+        return {name: routing.weights for name, routing in routings.items() if routing is not None}
+
     def describe(self) -> str:
         """The state, in a sentence for a caller."""
         return {
@@ -83,13 +141,14 @@ class Lifecycle:
     async def _start(self) -> None:
         try:
             await self.backend.start()
+            self._weights = await asyncio.to_thread(self._read_weights)
+            self._catalogue = Catalogue(self.backend.models(), self._weights)
         except Exception as error:
             self.state, self.error = "failed", error
             # What Holdfast raises on purpose says all there is to say; anything else needs its trace.
             unforeseen = not isinstance(error, HoldfastError)
             logger.error("The backend did not start: %s", error, exc_info=unforeseen)  # noqa: TRY400
         else:
-            self._catalogue = Catalogue(self.backend.models())
             if self.state == "starting":
                 self.state = "ready"
         finally:

@@ -29,6 +29,7 @@ Where an answer is 429 or 503, `Retry-After` says after how many seconds to come
 TAGS = [
     {"name": "classify", "description": "Ask a model what an image shows."},
     {"name": "models", "description": "What is served, and what was measured on it."},
+    {"name": "admin", "description": "Run the server: take new models, choose which version answers."},
     {"name": "health", "description": "For whatever starts, watches and balances servers."},
 ]
 

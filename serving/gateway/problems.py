@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from holdfast import image_errors
 from holdfast.errors import HoldfastError
+from holdfast.routing import RoutingError
 from serving.backends import base
 from serving.gateway.request_id import request_id_of
 
@@ -109,6 +110,12 @@ HEADER_TIMEOUT = _kind(
 BODY_TIMEOUT = _kind(
     "body-timeout", 408, "The body took too long to arrive", "Send it faster, or send less at once."
 )
+ROUTING_REFUSED = _kind(
+    "routing-refused",
+    409,
+    "The routing cannot be so",
+    "GET /v1/models/{model} lists the versions that there are.",
+)
 TOO_MANY_BYTES = _kind("too-many-bytes", 413, "Too many bytes", "Send a smaller image, or fewer at once.")
 TOO_MANY_PIXELS = _kind("too-many-pixels", 413, "Too many pixels", "Scale the image down before sending it.")
 TOO_MANY_IMAGES = _kind("too-many-images", 413, "Too many images", "Send them in several requests.")
@@ -196,6 +203,18 @@ INTERNAL_ERROR = _kind(
 INFERENCE_FAILED = _kind(
     "inference-failed", 500, "The model failed on this input", "Report it with the request_id and the image."
 )
+STORE_UNUSABLE = _kind(
+    "store-unusable",
+    500,
+    "The model store cannot be used",
+    "All is served as before. The server's log says what is wrong with the store.",
+)
+RELOAD_UNSUPPORTED = _kind(
+    "reload-unsupported",
+    501,
+    "What runs the models cannot take others while it runs",
+    "Restart it, and then the gateway.",
+)
 NOT_READY = _kind("not-ready", 503, "The server is not ready", "Try again after the time in Retry-After.")
 OVERLOADED = _kind("overloaded", 503, "The server is busy", "Try again after the time in Retry-After.")
 BACKEND_UNAVAILABLE = _kind(
@@ -227,6 +246,8 @@ _KINDS_OF_ERRORS: tuple[tuple[type[HoldfastError], Kind], ...] = (
     (base.DeadlineExceededError, DEADLINE_EXCEEDED),
     (base.UnavailableError, BACKEND_UNAVAILABLE),
     (base.InferenceError, INFERENCE_FAILED),
+    (base.ReloadUnsupportedError, RELOAD_UNSUPPORTED),
+    (RoutingError, ROUTING_REFUSED),
 )
 
 

@@ -22,6 +22,7 @@ from holdfast.manifest import (
     Transformation,
     Verdict,
 )
+from holdfast.routing import Weights
 from serving.gateway.examples import CLASSIFICATION, MODEL, PROBLEM
 
 
@@ -119,7 +120,16 @@ class ModelSummary(BaseModel):
     name: str
     description: str
     versions: Annotated[list[str], Field(description="Oldest first.")]
-    latest: Annotated[str, Field(description="The version that answers where none is named.")]
+    latest: Annotated[str, Field(description="The newest version.")]
+    default: Annotated[
+        str, Field(description="The version that answers most of the requests that name none.")
+    ]
+    shares: Annotated[
+        dict[str, float],
+        Field(
+            description="By version, its share of the requests that name none; the others get none of them."
+        ),
+    ]
     dataset: str
     classes: Annotated[int, Field(description="How many classes it tells apart.")]
     defences: list[Defence]
@@ -129,6 +139,47 @@ class ModelList(BaseModel):
     """The models that are served."""
 
     models: list[ModelSummary]
+
+
+class RoutingBody(BaseModel):
+    """How a model's requests are to be shared out."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"weights": {"1": 95, "2": 5}}]}
+    )
+
+    weights: Annotated[
+        Weights,
+        Field(min_length=1, max_length=100, description="By version; each gets its share of the sum."),
+    ]
+
+
+class RoutingState(BaseModel):
+    """How a model's requests that name no version are shared out."""
+
+    model: str
+    default: Annotated[str, Field(description="The version that answers most of them.")]
+    shares: Annotated[dict[str, float], Field(description="By version, of the versions that get any.")]
+
+
+class RefusedBundle(BaseModel):
+    """A bundle of the store that is not served as it is now."""
+
+    model: str
+    version: str
+    reason: str
+
+
+class ReloadReport(BaseModel):
+    """What a look at the store brought."""
+
+    opened: Annotated[list[str], Field(description="MODEL/VERSION that is new, or not the same as before.")]
+    kept: Annotated[list[str], Field(description="Served on as it was.")]
+    withdrawn: Annotated[list[str], Field(description="No longer in the store, and no longer served.")]
+    refused: Annotated[
+        list[RefusedBundle],
+        Field(description="Cannot be opened; what was served in its place before still is."),
+    ]
 
 
 class ModelDetail(BaseModel):

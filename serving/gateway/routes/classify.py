@@ -16,6 +16,7 @@ from serving.gateway.disconnect import CancelOnDisconnect
 from serving.gateway.openapi import CLASSIFY_BODY, problem_responses
 from serving.gateway.problems import invalid_request
 from serving.gateway.request_id import request_id_of
+from serving.gateway.routing import route_key
 from serving.gateway.schemas import Classification, ClassifyQuery
 from serving.gateway.services import services_of
 from serving.gateway.uploads import read_uploads
@@ -78,7 +79,7 @@ Options = Annotated[ClassifyQuery, Query()]
 
 @router.post(
     "/v1/models/{model}/classify",
-    summary="Classify images with the newest version of a model",
+    summary="Classify images with a model",
     response_model=Classification,
     response_description="One prediction for each image.",
     responses=_PROBLEMS,
@@ -86,7 +87,7 @@ Options = Annotated[ClassifyQuery, Query()]
 )
 @requires("classify")
 async def classify(request: Request, model: ModelName, options: Options) -> Response:
-    """Classify one image or several.
+    """Classify one image or several, with the model's default version.
 
     Send an image as the body, images as the files of a form, or base64 in JSON. The answer has one prediction
     for each image, in the order of the request. Where one of several images cannot be used, none is
@@ -120,7 +121,7 @@ async def _classify(request: Request, model: str, version: str | None, options: 
     services = services_of(request)
     settings = services.settings
     deadline = started + settings.deadline
-    bundle = services.lifecycle.catalogue.find(model, version)
+    bundle = services.lifecycle.catalogue.find(model, version, key=route_key(request))
     defence = choose_defence(bundle, options.defence)
     with services.admission.enter() as holding:
         body = Body(request, limit=settings.max_body_bytes, holding=holding)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
-from holdfast.bundle import CARD, Bundle
+from holdfast.bundle import CARD
+from serving.backends.catalogue import Catalogue
 from serving.gateway import problems
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.openapi import problem_responses
@@ -28,15 +29,13 @@ ModelName = Annotated[str, Path(description="The model's name.")]
 async def list_models(request: Request) -> ModelList:
     """The models that are served, by name."""
     catalogue = services_of(request).lifecycle.catalogue
-    return ModelList(
-        models=[_summarise(catalogue.find(name), catalogue.versions(name)) for name in catalogue.names()]
-    )
+    return ModelList(models=[_summarise(catalogue, name) for name in catalogue.names()])
 
 
 @router.get("/v1/models/{model}", summary="Describe a model", responses=_PROBLEMS)
 @requires("classify")
 def get_model(request: Request, model: ModelName) -> ModelDetail:
-    """The newest version of a model: what it takes, what it answers, and what was measured on it."""
+    """The default version of a model: what it takes, what it answers, and what was measured on it."""
     return _describe(request, model, None)
 
 
@@ -51,13 +50,16 @@ def get_model_version(
     return _describe(request, model, version)
 
 
-def _summarise(bundle: Bundle, versions: list[str]) -> ModelSummary:
-    manifest = bundle.manifest
+def _summarise(catalogue: Catalogue, name: str) -> ModelSummary:
+    default, versions = catalogue.default(name), catalogue.versions(name)
+    manifest = catalogue.find(name, default).manifest
     return ModelSummary(
         name=manifest.name,
         description=manifest.description,
         versions=versions,
-        latest=manifest.version,
+        latest=versions[-1],
+        default=default,
+        shares=catalogue.shares(name),
         dataset=manifest.dataset.name,
         classes=len(manifest.classes),
         defences=manifest.defences,

@@ -44,3 +44,24 @@ def test_unknown_version_is_told_which_there_are(catalogue: Catalogue) -> None:
     with pytest.raises(UnknownVersionError, match="'3'") as caught:
         catalogue.find("b", "3")
     assert "2, 10" in caught.value.hint
+
+
+def test_weights_choose_among_versions_by_key(catalogue: Catalogue) -> None:
+    split = Catalogue(catalogue.bundles, {"b": {"2": 1, "10": 1}})
+    assert {split.find("b", key=f"request {number}").version for number in range(50)} == {"2", "10"}
+    assert split.find("b", "2", key="request 1").version == "2"
+    assert split.shares("b") == {"2": 0.5, "10": 0.5}
+
+
+def test_heaviest_version_is_the_default(catalogue: Catalogue) -> None:
+    assert catalogue.default("b") == "10"
+    assert Catalogue(catalogue.bundles, {"b": {"2": 9, "10": 1}}).find("b").version == "2"
+
+
+def test_weight_of_a_version_that_is_not_served_is_passed_over(
+    catalogue: Catalogue, caplog: pytest.LogCaptureFixture
+) -> None:
+    split = Catalogue(catalogue.bundles, {"b": {"2": 1, "3": 99}, "a": {"7": 1}})
+    assert split.shares("b") == {"2": 1.0}
+    assert split.shares("a") == {"1": 1.0}
+    assert "version 3, which is not served" in caplog.text

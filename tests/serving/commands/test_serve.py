@@ -190,6 +190,30 @@ def test_request_that_never_ends_is_given_up_when_the_drain_takes_too_long(tiny_
         assert server.wait() == 0
 
 
+def test_hangup_signal_takes_new_models_while_requests_are_answered(tmp_path: Path) -> None:
+    make_tiny_bundle(tmp_path)
+    with serve(tmp_path) as server, server.client() as client:
+
+        def version() -> str:
+            answer = client.post("/v1/models/tiny/classify", content=RED, headers=PNG)
+            assert answer.status_code == 200
+            found: str = answer.json()["version"]
+            return found
+
+        assert version() == "1"
+        make_tiny_bundle(tmp_path, version="2")
+        server.stop(signal.SIGHUP)
+        deadline = time.monotonic() + PATIENCE
+        while version() != "2":
+            assert time.monotonic() < deadline
+        (tmp_path / "tiny").rename(tmp_path / ".away")
+        server.stop(signal.SIGHUP)  # there is nothing left to serve: all stays as it was
+        time.sleep(0.3)
+        assert version() == "2"
+        server.stop()
+        assert server.wait() == 0
+
+
 def test_body_announced_too_large_is_refused_without_asking_for_it(tiny_store: Path) -> None:
     with serve(tiny_store, HOLDFAST_MAX_BODY_BYTES="1KiB") as server, server.connect() as connection:
         connection.sendall(request_head(10**9, "Expect: 100-continue"))
