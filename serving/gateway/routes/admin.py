@@ -13,6 +13,7 @@ from holdfast.errors import HoldfastError
 from holdfast.routing import clear, roll_back, set_weights
 from serving.backends.base import Refusal
 from serving.gateway import problems
+from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.openapi import problem_responses
 from serving.gateway.problems import ROUTING_REFUSED, STORE_UNUSABLE, Problem
@@ -21,7 +22,7 @@ from serving.gateway.services import services_of
 
 logger = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/v1/admin", tags=["admin"])
+router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=GatewayRoute)
 
 _RELOAD_PROBLEMS = problem_responses(
     problems.ROUTING_REFUSED,
@@ -53,6 +54,7 @@ _REASONS: tuple[tuple[type[HoldfastError], str], ...] = (
 
 
 @router.post("/reload", summary="Look at the model store again", responses=_RELOAD_PROBLEMS)
+@requires("admin")
 async def reload(request: Request) -> ReloadReport:
     """Serve what is in the model store now, and follow its routings.
 
@@ -74,6 +76,7 @@ async def reload(request: Request) -> ReloadReport:
 
 
 @router.put("/models/{model}/routing", summary="Share a model's requests out", responses=_ROUTING_PROBLEMS)
+@requires("admin")
 async def put_routing(request: Request, model: ModelName, body: RoutingBody) -> RoutingState:
     """Set which versions answer the requests that name none, and how many of them each.
 
@@ -94,6 +97,7 @@ async def put_routing(request: Request, model: ModelName, body: RoutingBody) -> 
 
 
 @router.post("/models/{model}/rollback", summary="Undo the last routing", responses=_ROUTING_PROBLEMS)
+@requires("admin")
 async def post_rollback(request: Request, model: ModelName) -> RoutingState:
     """Return to what was before the last change of the routing; a second time undoes the first."""
     lifecycle = services_of(request).lifecycle
@@ -105,6 +109,7 @@ async def post_rollback(request: Request, model: ModelName) -> RoutingState:
 @router.delete(
     "/models/{model}/routing", summary="Let the newest version answer", responses=_ROUTING_PROBLEMS
 )
+@requires("admin")
 async def delete_routing(request: Request, model: ModelName) -> RoutingState:
     """Forget the routing: the newest version answers the requests that name none, whichever that is."""
     lifecycle = services_of(request).lifecycle
