@@ -24,7 +24,7 @@ from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
 from serving.gateway.rate_limit import RateLimitHeadersMiddleware
 from serving.gateway.request_id import RequestIdMiddleware
-from serving.gateway.routes import classify, health, models, pages
+from serving.gateway.routes import admin, classify, health, models, pages
 from serving.gateway.routes import metrics as metrics_route
 from serving.gateway.services import Services
 from serving.keys.keyring import Keyring
