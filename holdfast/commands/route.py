@@ -84,7 +84,7 @@ def _show(name: str, versions: list[str], routing: Routing | None, *, json: bool
             }
         )
         return
-    listing = table("version", ">share", title=f"Requests for {name} that name no version")
+    listing = table("version", f">share of the requests for {name} that name none")
     for version, share in shares.items():
         listing.add_row(version, format_share(share))
     stdout.print(listing)
