@@ -164,7 +164,9 @@ def _read_png(data: bytes) -> ImageHeader:
         raise _truncated()
     if header is None:
         raise _damaged("it has no header")
-    width, height, bit_depth, _ = header
+    width, height, bit_depth, colour_type = header
+    if colour_type == _PNG_PALETTE and not any(part[4:8] == b"PLTE" for part in kept):
+        raise _damaged("it has no palette for its colours")
     return ImageHeader("PNG", width, height, orientation, colour_key, bit_depth, b"".join(kept))
 
 

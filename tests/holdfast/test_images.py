@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
+from support.odd_images import NOISE, bombs, broken, encoded, png, rare, repaired
 
 from holdfast.errors import UsageError
 from holdfast.image_errors import (
@@ -31,36 +31,11 @@ from holdfast.manifest import InputSpec
 
 COLOUR = InputSpec(channels=3, height=6, width=8)
 GREY = InputSpec(channels=1, height=6, width=8)
-NOISE = np.random.default_rng(0).integers(0, 256, (6, 8, 4), dtype=np.uint8)
-
-
-def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options: Any) -> bytes:
-    buffer = BytesIO()
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
 
 
 def as_array(pixels: np.ndarray) -> np.ndarray:
     """uint8 (h, w, c) as decode returns it."""
     return pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-
-
-def png(width: int, height: int, depth: int, kind: int, rows: bytes, **chunks: bytes) -> bytes:
-    """A PNG written by hand, for what Pillow cannot write. Rows begin with their filter byte, 0."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
-    extra = b"".join(chunk(name.encode(), body) for name, body in chunks.items())
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + extra
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
 
 
 # Exactness
@@ -349,29 +324,6 @@ def test_limits_are_inclusive() -> None:
     decode(data, COLOUR, ImageLimits(max_bytes=len(data), max_pixels=48))
 
 
-def bombs() -> list[Any]:
-    """Small files whose headers claim more than any limit."""
-    jpeg = bytearray(encoded(NOISE[..., :3], "JPEG"))
-    frame = jpeg.index(b"\xff\xc0")
-    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 60_000, 60_000)
-    lossy = bytearray(encoded(NOISE[..., :3], "WEBP"))
-    lossy[26:30] = struct.pack("<HH", 16383, 16383)
-    lossless = bytearray(encoded(NOISE[..., :3], "WEBP", lossless=True))
-    lossless[21:25] = struct.pack("<I", 16383 | 16383 << 14)
-    animated = bytearray(
-        encoded(NOISE[..., :3], "WEBP", save_all=True, append_images=[Image.new("RGB", (8, 6))])
-    )
-    animated[24:30] = b"\xff\xff\x00\xff\xff\x00"
-    return [
-        pytest.param(png(100_000, 100_000, 8, 2, b"\0"), id="png"),
-        pytest.param(png(2**31 - 1, 1, 8, 2, b"\0"), id="png in one row"),
-        pytest.param(bytes(jpeg), id="jpeg"),
-        pytest.param(bytes(lossy), id="webp lossy"),
-        pytest.param(bytes(lossless), id="webp lossless"),
-        pytest.param(bytes(animated), id="webp animated"),
-    ]
-
-
 def forbid_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("Pillow was asked")
@@ -379,7 +331,7 @@ def forbid_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", fail)
 
 
-@pytest.mark.parametrize("data", bombs())
+@pytest.mark.parametrize("data", bombs().values(), ids=bombs())
 def test_too_many_pixels_are_refused_before_decoding(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_pillow(monkeypatch)
     with pytest.raises(TooManyPixelsError, match="pixels"):
@@ -430,33 +382,7 @@ def test_no_zero_size_passes() -> None:
 # Whatever the bytes
 
 
-def corpus() -> list[bytes]:
-    colour, grey = Image.fromarray(NOISE[..., :3]), Image.fromarray(NOISE[..., 0])
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    exif[0x010F] = "maker"
-    frames: dict[str, Any] = {"save_all": True, "append_images": [Image.new("RGB", (8, 6), "red")]}
-    return [
-        encoded(colour),
-        encoded(grey),
-        encoded(Image.fromarray(NOISE)),
-        encoded(NOISE[..., 0].astype(np.uint16) * 257),
-        encoded(colour.quantize(5), transparency=1),
-        encoded(colour, exif=exif, icc_profile=b"p" * 50),
-        encoded(colour, **frames),
-        encoded(colour, "JPEG"),
-        encoded(grey, "JPEG"),
-        encoded(colour, "JPEG", progressive=True, exif=exif, comment=b"c"),
-        encoded(colour.convert("CMYK"), "JPEG"),
-        encoded(colour, "MPO", **frames),
-        encoded(colour, "WEBP"),
-        encoded(Image.fromarray(NOISE), "WEBP", lossless=True, exif=exif),
-        encoded(colour, "WEBP", **frames),
-        png(8, 6, 8, 0, (b"\0" + bytes(8)) * 6, tRNS=b"\0\0"),
-    ]
-
-
-CORPUS = corpus()
+CORPUS = list(rare().values())[:16]
 CUT = st.tuples(st.just("cut"), st.floats(0, 1), st.integers(1, 40))
 SET = st.tuples(st.just("set"), st.floats(0, 1), st.integers(0, 255))
 ADD = st.tuples(st.just("add"), st.floats(0, 1), st.binary(min_size=1, max_size=12))
@@ -475,21 +401,6 @@ def mutated(data: bytes, changes: list[tuple[str, float, Any]]) -> bytes:
         else:
             data = data[:at]
     return data
-
-
-def repaired(data: bytes) -> bytes:
-    """A PNG with its checksums made right again, so that the damage gets past them."""
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return data
-    result, position = bytearray(data), 8
-    while position + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, position)
-        end = position + 8 + length
-        if end + 4 > len(data):
-            break
-        struct.pack_into(">I", result, end, zlib.crc32(data[position + 4 : end]))
-        position = end + 4
-    return bytes(result)
 
 
 def check_total(data: bytes, spec: InputSpec) -> None:
@@ -544,6 +455,18 @@ def test_every_cut_of_every_image_ends_in_an_image_or_an_image_error() -> None:
     for data in CORPUS:
         for end in range(0, len(data), 3):
             check_total(data[:end], COLOUR)
+
+
+@pytest.mark.parametrize("data", rare().values(), ids=rare())
+def test_rare_images_are_read(data: bytes) -> None:
+    assert decode(data, COLOUR).shape == COLOUR.shape
+
+
+@pytest.mark.parametrize("data", broken().values(), ids=broken())
+def test_broken_images_are_refused_in_words(data: bytes) -> None:
+    with pytest.raises(ImageError) as caught:
+        decode(data, COLOUR)
+    assert len(caught.value.message) > 20
 
 
 def test_pillows_warnings_do_not_leak() -> None:
