@@ -23,9 +23,9 @@ from pyautoattack import AutoAttack
 from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.attacks.reference import reference_autoattack
 from holdfast.bundle import Bundle, resolve
+from holdfast.interval import wilson
 from holdfast.units import format_budget
 from training.data import load
-from training.evaluation.interval import wilson
 from training.rebuild import rebuild
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from held_ledger import Entry
 from report import Sheet
 
-from training.evaluation.interval import wilson
+from holdfast.interval import wilson
 
 #: Robust accuracies may differ by so much, and medians of norms by so much of theirs.
 MAY_DIFFER = {"accuracy": 0.005, "norm": 0.03}

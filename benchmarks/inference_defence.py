@@ -27,10 +27,10 @@ from holdfast.attacks.torch_defended import TransformedOracle
 from holdfast.bundle import Bundle, resolve
 from holdfast.console import progress
 from holdfast.errors import UsageError
+from holdfast.interval import wilson
 from holdfast.manifest import Defence
 from holdfast.units import format_budget
 from training import data as datasets
-from training.evaluation.interval import wilson
 from training.models.defended import DefendedNetwork
 from training.rebuild import rebuild
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from holdfast.interval import wilson
 from holdfast.manifest import Defence, Figure, Manifest, ThreatModel
 from training.evaluation.headline import Worst, worst_case
-from training.evaluation.interval import wilson
 from training.evaluation.measurement import Measurement
 from training.evaluation.outcome import Outcome
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from holdfast.errors import UsageError
+from holdfast.interval import wilson
 from training import checkpoint
-from training.evaluation.interval import wilson
 from training.figures import style
 from training.figures.words import budget
 from training.recipe import Recipe, StepSchedule

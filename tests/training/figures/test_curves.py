@@ -16,10 +16,10 @@ from holdfast.attacks import PGDParameters, attack
 from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.bundle import Bundle
 from holdfast.errors import HoldfastError
+from holdfast.interval import wilson
 from training import data
 from training.commands.evaluate import app as evaluate
 from training.commands.figures import app
-from training.evaluation.interval import wilson
 from training.evaluation.measurement import Bench
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from holdfast.errors import UsageError
+from holdfast.interval import wilson
 from training import data, distributed, recipe
 from training.checkpoint import latest, read_info
 from training.commands.figures import app
-from training.evaluation.interval import wilson
 from training.figures.epochs import read
 from training.trainer import Trainer
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from holdfast.interval import wilson
 from holdfast.manifest import ThreatModel
-from training.evaluation.interval import wilson
 from training.evaluation.measurement import Measurement
 from training.evaluation.outcome import Outcome
 from training.evaluation.tables.casting import Part, Planned
