@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ByteSize, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.errors import UsageError
 from serving.rates import RateField
@@ -18,6 +19,16 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "plain"]
 
 _MIB = 1024 * 1024
+
+
+def _split(value: object) -> object:
+    return tuple(word for word in value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+#: Several values in one variable, between commas or blanks.
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+_ORIGIN = re.compile(r"\*|https?://[^/\s@?#]+")
 
 
 class Settings(BaseSettings):
@@ -44,6 +55,22 @@ class Settings(BaseSettings):
     metrics_open: Annotated[
         bool, Field(description="Answer /metrics without a key, though there are keys.")
     ] = False
+
+    tls_certificate: Annotated[
+        Path | None, Field(description="PEM file of the certificate to show; without one, plain HTTP.")
+    ] = None
+    tls_key: Annotated[
+        Path | None, Field(description="PEM file of its private key, if that is not in the same file.")
+    ] = None
+    tls_key_password: Annotated[
+        SecretStr | None, Field(description="What the private key is encrypted with, if it is.")
+    ] = None
+    cors_origins: Annotated[
+        Words, Field(description="Origins whose pages may call, e.g. https://a.example,https://b.example.")
+    ] = ()
+    trusted_proxies: Annotated[
+        Words, Field(description="Addresses of proxies whose X-Forwarded-For and -Proto are believed.")
+    ] = ()
 
     model_store: Annotated[Path, Field(description="Directory of the bundles.")] = Path("model_store")
     backend: Annotated[BackendName, Field(description="What runs the models.")] = "onnxruntime"
@@ -80,6 +107,25 @@ class Settings(BaseSettings):
         ByteSize, Field(ge=1, description="Most bytes that the bodies of all requests may hold at once.")
     ] = ByteSize(256 * _MIB)
 
+    max_url_bytes: Annotated[ByteSize, Field(ge=64, description="Most bytes in a request's address.")] = (
+        ByteSize(8 * 1024)
+    )
+    max_header_bytes: Annotated[
+        ByteSize, Field(ge=256, description="Most bytes in a request's headers together.")
+    ] = ByteSize(32 * 1024)
+    max_headers: Annotated[int, Field(ge=8, description="Most headers in a request.")] = 100
+    header_timeout: Annotated[
+        float, Field(gt=0, le=3600, description="Time for a request's headers to arrive.")
+    ] = 10.0
+    body_timeout: Annotated[
+        float,
+        Field(gt=0, le=3600, description="Time for a body, beside what its bytes take at min_body_rate."),
+    ] = 10.0
+    min_body_rate: Annotated[
+        ByteSize, Field(ge=1, description="Bytes in a second that a body must bring after that.")
+    ] = ByteSize(1024)
+    max_connections: Annotated[int, Field(ge=1, description="Most connections at once.")] = 4096
+
     drain_delay: Annotated[
         float, Field(ge=0, le=3600, description="On SIGTERM, time between not ready and not listening.")
     ] = 0.0
@@ -90,6 +136,84 @@ class Settings(BaseSettings):
     log_format: Annotated[LogFormat, Field(description="auto is plain on a terminal and JSON elsewhere.")] = (
         "auto"
     )
+
+    jobs_database: Annotated[
+        str,
+        Field(
+            pattern=r"^(sqlite:///[^?]+|postgres(ql)?(\+psycopg)?://.+)$",
+            description="Where jobs are kept: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
+        ),
+    ] = "sqlite:///jobs/jobs.sqlite"
+    jobs_workers: Annotated[
+        int, Field(ge=0, le=64, description="Workers for jobs that the gateway runs beside it.")
+    ] = 1
+    jobs_threads: Annotated[
+        int, Field(ge=0, le=1024, description="Threads of one such worker; 0 takes half of the cores.")
+    ] = 0
+    jobs_idle: Annotated[
+        float, Field(ge=0.1, description="Time without a job after which such a worker ends, until the next.")
+    ] = 60.0
+    jobs_lease: Annotated[
+        float, Field(ge=1, le=3600, description="Silence after which a worker's jobs go to others.")
+    ] = 30.0
+    jobs_drain: Annotated[
+        float, Field(ge=0, le=3600, description="On SIGTERM, time for a worker to finish what it is at.")
+    ] = 5.0
+    jobs_retention: Annotated[
+        float, Field(gt=0, description="Time for which a finished job and its Idempotency-Key are kept.")
+    ] = 7 * 86_400.0
+    jobs_quota: Annotated[
+        ByteSize, Field(ge=1, description="Most bytes that all jobs together may hold.")
+    ] = ByteSize(4096 * _MIB)
+    jobs_queue: Annotated[int, Field(ge=1, description="Most jobs that may be unfinished at once.")] = 100
+    jobs_max_images: Annotated[int, Field(ge=1, le=1_000_000, description="Most images in one job.")] = 10_000
+    jobs_max_runs: Annotated[
+        int, Field(ge=1, le=1000, description="Most runs in one job: attacks times models times defences.")
+    ] = 64
+    jobs_max_bytes: Annotated[
+        ByteSize, Field(ge=1, description="Most bytes in a job's images, sent and unpacked.")
+    ] = ByteSize(256 * _MIB)
+    jobs_upload_time: Annotated[
+        float, Field(gt=0, le=86_400, description="Time for a job's images to arrive.")
+    ] = 300.0
+    jobs_chunk_images: Annotated[
+        int, Field(ge=1, le=4096, description="Most images that a worker attacks at a time.")
+    ] = 64
+    jobs_streams: Annotated[
+        int, Field(ge=1, description="Most callers that may follow the events of jobs at once.")
+    ] = 64
+    datasets: Annotated[
+        Path | None, Field(description="Folder of .npz and .zip files that jobs may name as data sets.")
+    ] = None
+
+    # Attacks on demand.
+    attack_workers: Annotated[
+        int,
+        Field(ge=0, le=256, description="Processes for attacks; 0 takes one for every two cores."),
+    ] = 0
+    attack_threads: Annotated[
+        int, Field(ge=1, le=1024, description="Threads of one such process, and so its share of the cores.")
+    ] = 1
+    attack_niceness: Annotated[
+        int,
+        Field(ge=0, le=19, description="How far attacks stand back behind classification; 19: all the way."),
+    ] = 19
+    attack_models: Annotated[
+        int,
+        Field(ge=1, le=1024, description="Models that such a process keeps open, each defence by itself."),
+    ] = 4
+    attack_queue: Annotated[int, Field(ge=0, le=100_000, description="Most attacks that may wait.")] = 16
+    attack_budget: Annotated[
+        float, Field(gt=0, description="Most seconds that an attack on demand may cost, by its estimate.")
+    ] = 20.0
+    attack_deadline: Annotated[
+        float,
+        Field(gt=0, le=3600, description="Time for an attack's request, from its headers to its answer."),
+    ] = 30.0
+    attack_grace: Annotated[
+        float,
+        Field(gt=0, le=600, description="Time for an attack to stop before its process is killed."),
+    ] = 5.0
 
     @model_validator(mode="after")
     def _limits_fit_together(self) -> Self:
@@ -103,6 +227,18 @@ class Settings(BaseSettings):
                 f"{PREFIX}MAX_BODY_BYTES ({self.max_body_bytes}) is more than {PREFIX}MAX_MEMORY "
                 f"({self.max_memory}): such a body could never be held"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _network_is_whole(self) -> Self:
+        if self.tls_certificate is None and (self.tls_key or self.tls_key_password):
+            raise ValueError(f"{PREFIX}TLS_KEY is of no use without {PREFIX}TLS_CERTIFICATE")
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{PREFIX}CORS_ORIGINS has {origin!r}: an origin is https://host or https://host:port, "
+                    "with nothing after it, or * for all"
+                )
         return self
 
 

@@ -53,12 +53,12 @@ class TracingOracle:
     Args:
         oracle: The model; its further attributes are this one's too.
         gradients: Remember questions for a gradient, or else those for logits.
-        most: Images to remember at most, at least 2.
+        most: Images to remember at most, at least 1.
     """
 
     def __init__(self, oracle: Oracle, *, gradients: bool, most: int) -> None:
-        if most < 2:
-            raise ValueError(f"a trace keeps at least 2 images, not {most}")
+        if most < 1:
+            raise ValueError(f"a trace keeps at least one image, not {most}")
         self._oracle = oracle
         self._gradients = gradients
         self._most = most

@@ -14,7 +14,8 @@ from serving.backends.cores import count_cores
 from serving.gateway import openapi, problems
 from serving.gateway.access_log import CLIENT_GONE, AccessLogMiddleware
 from serving.gateway.admission import Admission
-from serving.gateway.backend import make_backend
+from serving.gateway.attack.service import AttackService
+from serving.gateway.backend import make_attacker, make_backend
 from serving.gateway.body import ClientGoneError
 from serving.gateway.classification import Classifier
 from serving.gateway.decoding import Decoder
@@ -24,7 +25,7 @@ from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
 from serving.gateway.rate_limit import RateLimitHeadersMiddleware
 from serving.gateway.request_id import RequestIdMiddleware
-from serving.gateway.routes import admin, classify, health, models, pages
+from serving.gateway.routes import admin, attack, attacks, classify, health, models, pages
 from serving.gateway.routes import metrics as metrics_route
 from serving.gateway.services import Services
 from serving.keys.keyring import Keyring
@@ -47,6 +48,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
     """
     settings = settings or load_settings()
     backend = backend or make_backend(settings)
+    attacker = make_attacker(settings)
     decoder = Decoder(
         ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels), threads=count_cores()
     )
@@ -61,6 +63,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         try:
             yield
         finally:
+            await attacker.close()
             await lifecycle.stop()
             decoder.close()
             gate.close()
@@ -79,8 +82,9 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         classifier=Classifier(backend, decoder, metrics),
         metrics=metrics,
         gate=gate,
+        attacks=AttackService(attacker, backend, decoder, metrics, budget=settings.attack_budget),
     )
-    for module in (classify, models, health, metrics_route, admin, pages):
+    for module in (classify, attack, attacks, models, health, metrics_route, admin, pages):
         app.include_router(module.router)
         routers.append(module.router)
     problems.install(app)

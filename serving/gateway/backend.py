@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from holdfast.bundle import ModelStore
+from serving.attacking.base import Attacker
 from serving.backends.base import Backend
 from serving.gateway.request_id import current_request_id
 from serving.settings import Settings
@@ -28,4 +29,21 @@ def make_backend(settings: Settings) -> Backend:
         max_delay=settings.max_delay,
         queue=settings.queue,
         threads=settings.threads,
+    )
+
+
+def make_attacker(settings: Settings) -> Attacker:
+    """What carries out attacks on the models of the backend that the settings name."""
+    from serving.attacking.pool import AttackPool
+    from serving.attacking.process import WorkerSettings
+
+    return AttackPool(
+        workers=settings.attack_workers,
+        settings=WorkerSettings(
+            threads=settings.attack_threads,
+            niceness=settings.attack_niceness,
+            models=settings.attack_models,
+        ),
+        queue=settings.attack_queue,
+        grace=settings.attack_grace,
     )

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from holdfast.version import __version__
+from serving.gateway.attack.describing import schemas as attack_schemas
 from serving.gateway.examples import PROBLEM, RED_PNG
 from serving.gateway.openapi_access import describe_access
 from serving.gateway.problems import MEDIA_TYPE, Kind
@@ -28,6 +29,7 @@ Where an answer is 429 or 503, `Retry-After` says after how many seconds to come
 
 TAGS = [
     {"name": "classify", "description": "Ask a model what an image shows."},
+    {"name": "attack", "description": "Attack an image, now; and the attacks there are."},
     {"name": "models", "description": "What is served, and what was measured on it."},
     {"name": "admin", "description": "Run the server: take new models, choose which version answers."},
     {"name": "health", "description": "For whatever starts, watches and balances servers."},
@@ -143,10 +145,11 @@ def _describe(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template=_REFERENCE.format("{model}"))
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema
+    schemas.update(attack_schemas())
     for path in description["paths"].values():
         for operation in path.values():
             responses = operation["responses"]
-            responses["200"]["headers"] = _REQUEST_ID_HEADER
+            responses["200"]["headers"] = responses["200"].get("headers", {}) | _REQUEST_ID_HEADER
             # FastAPI promises an answer of its own wherever there is a parameter; ours are promised above.
             refusal = responses.get("422")
             if refusal is not None and MEDIA_TYPE not in refusal["content"]:

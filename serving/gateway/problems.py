@@ -22,6 +22,7 @@ from starlette.responses import Response
 from holdfast import image_errors
 from holdfast.errors import HoldfastError
 from holdfast.routing import RoutingError
+from serving.attacking.base import AttackerLostError, NotApplicableError
 from serving.backends import base
 from serving.gateway.request_id import request_id_of
 
@@ -89,14 +90,14 @@ UNKNOWN_MODEL = _kind("unknown-model", 404, "There is no such model", "GET /v1/m
 UNKNOWN_VERSION = _kind(
     "unknown-version", 404, "The model has no such version", "GET /v1/models/{model} lists its versions."
 )
+UNKNOWN_ATTACK = _kind(
+    "unknown-attack", 404, "There is no such attack", "GET /v1/attacks lists the attacks."
+)
 METHOD_NOT_ALLOWED = _kind(
     "method-not-allowed",
     405,
     "This address does not take that method",
     "The Allow header names those that it takes.",
-)
-UNKNOWN_ATTACK = _kind(
-    "unknown-attack", 404, "There is no such attack", "GET /v1/attacks lists the attacks."
 )
 NOT_ACCEPTABLE = _kind(
     "not-acceptable",
@@ -163,16 +164,6 @@ DEFENCE_NOT_OFFERED = _kind(
     "The model does not offer this defence",
     "The offered member lists those it offers.",
 )
-RATE_LIMITED = _kind(
-    "rate-limited",
-    429,
-    "Too many requests",
-    "Try again after the time in Retry-After; RateLimit-Policy says how many are allowed.",
-)
-HEADERS_TOO_LARGE = _kind(
-    "headers-too-large", 431, "The headers are too large", "Send fewer or shorter ones."
-)
-TOO_MANY_HEADERS = _kind("too-many-headers", 431, "There are too many headers", "Send fewer of them.")
 ATTACK_NOT_OFFERED = _kind(
     "attack-not-offered",
     422,
@@ -194,6 +185,16 @@ ATTACK_TOO_COSTLY = _kind(
     "The attack would cost more than one request may",
     "Ask for less, such as fewer steps, or make it a job: POST /v1/jobs.",
 )
+RATE_LIMITED = _kind(
+    "rate-limited",
+    429,
+    "Too many requests",
+    "Try again after the time in Retry-After; RateLimit-Policy says how many are allowed.",
+)
+HEADERS_TOO_LARGE = _kind(
+    "headers-too-large", 431, "The headers are too large", "Send fewer or shorter ones."
+)
+TOO_MANY_HEADERS = _kind("too-many-headers", 431, "There are too many headers", "Send fewer of them.")
 INTERNAL_ERROR = _kind(
     "internal-error",
     500,
@@ -217,6 +218,12 @@ RELOAD_UNSUPPORTED = _kind(
 )
 NOT_READY = _kind("not-ready", 503, "The server is not ready", "Try again after the time in Retry-After.")
 OVERLOADED = _kind("overloaded", 503, "The server is busy", "Try again after the time in Retry-After.")
+ATTACK_INTERRUPTED = _kind(
+    "attack-interrupted",
+    503,
+    "What carried out the attack ended before it was done",
+    "Try again after the time in Retry-After.",
+)
 BACKEND_UNAVAILABLE = _kind(
     "backend-unavailable",
     503,
@@ -244,6 +251,8 @@ _KINDS_OF_ERRORS: tuple[tuple[type[HoldfastError], Kind], ...] = (
     (base.UnsupportedDefenceError, DEFENCE_NOT_OFFERED),
     (base.OverloadedError, OVERLOADED),
     (base.DeadlineExceededError, DEADLINE_EXCEEDED),
+    (NotApplicableError, ATTACK_NOT_APPLICABLE),
+    (AttackerLostError, ATTACK_INTERRUPTED),
     (base.UnavailableError, BACKEND_UNAVAILABLE),
     (base.InferenceError, INFERENCE_FAILED),
     (base.ReloadUnsupportedError, RELOAD_UNSUPPORTED),

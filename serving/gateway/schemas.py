@@ -255,7 +255,12 @@ class ProblemDocument(BaseModel):
     detail: Annotated[str, Field(description="What was wrong with this request, and what to do about it.")]
     instance: Annotated[str, Field(description="The path that was asked for.")]
     request_id: Annotated[str, Field(description="The id in X-Request-Id and in the server's log.")]
-    limit: Annotated[int | None, Field(description="What was exceeded, where it is one number.")] = None
+    limit: Annotated[int | float | None, Field(description="What was exceeded, where it is one number.")] = (
+        None
+    )
+    cost: Annotated[
+        dict[str, float] | None, Field(description="What an attack would cost, where that is too much.")
+    ] = None
     offered: Annotated[list[str] | None, Field(description="What is offered in place of what was asked.")] = (
         None
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from serving.gateway.admission import Admission
+from serving.gateway.attack.service import AttackService
 from serving.gateway.classification import Classifier
 from serving.gateway.gate import Gate
 from serving.gateway.lifecycle import Lifecycle
@@ -24,6 +25,7 @@ class Services:
     classifier: Classifier
     metrics: Metrics
     gate: Gate
+    attacks: AttackService
 
 
 def services_of(request: Request) -> Services:

@@ -1,0 +1,145 @@
+"""``POST /v1/models/{model}[/versions/{version}]/attack``."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from serving.gateway import problems
+from serving.gateway.access import GatewayRoute, Handler, requires
+from serving.gateway.attack import describing
+from serving.gateway.attack.negotiation import choose_media_type
+from serving.gateway.attack.request import AttackQuery, read_request
+from serving.gateway.attack.schemas import AttackAnswer
+from serving.gateway.body import Body
+from serving.gateway.disconnect import CancelOnDisconnect
+from serving.gateway.openapi import problem_responses
+from serving.gateway.request_id import request_id_of
+from serving.gateway.routing import route_key
+from serving.gateway.services import services_of
+
+_JSON, _PNG = "application/json", "image/png"
+
+
+class AttackRoute(GatewayRoute):
+    """FastAPI describes the operation from the function's signature, and does no more.
+
+    What an attack may be given depends on the attack, and stands in the address, in a form or in JSON.
+    """
+
+    def handler(self) -> Handler:
+        """What answers a request."""
+
+        async def handle(request: Request) -> Response:
+            response: Response = await self.endpoint(request=request, options=None, **request.path_params)
+            return response
+
+        return handle
+
+
+router = APIRouter(tags=["attack"], route_class=AttackRoute)
+
+_PROBLEMS = problem_responses(
+    problems.MALFORMED_BODY,
+    problems.UNKNOWN_MODEL,
+    problems.UNKNOWN_VERSION,
+    problems.NOT_ACCEPTABLE,
+    problems.BODY_TIMEOUT,
+    problems.TOO_MANY_BYTES,
+    problems.TOO_MANY_PIXELS,
+    problems.TOO_MANY_IMAGES,
+    problems.UNSUPPORTED_MEDIA_TYPE,
+    problems.UNSUPPORTED_ENCODING,
+    problems.UNSUPPORTED_IMAGE,
+    problems.INVALID_REQUEST,
+    problems.NO_IMAGES,
+    problems.EMPTY_IMAGE,
+    problems.NOT_AN_IMAGE,
+    problems.TRUNCATED_IMAGE,
+    problems.DAMAGED_IMAGE,
+    problems.BAD_BASE64,
+    problems.DEFENCE_NOT_OFFERED,
+    problems.ATTACK_NOT_OFFERED,
+    problems.ATTACK_NOT_APPLICABLE,
+    problems.ATTACK_TOO_COSTLY,
+    problems.UNKNOWN_CLASS,
+    problems.INTERNAL_ERROR,
+    problems.INFERENCE_FAILED,
+    problems.NOT_READY,
+    problems.OVERLOADED,
+    problems.ATTACK_INTERRUPTED,
+    problems.BACKEND_UNAVAILABLE,
+    problems.DEADLINE_EXCEEDED,
+)
+
+ModelName = Annotated[str, Path(description="The model's name.")]
+Options = Annotated[AttackQuery, Query()]
+
+
+@router.post(
+    "/v1/models/{model}/attack",
+    summary="Attack an image on a model",
+    response_model=AttackAnswer,
+    responses={**describing.answers(), **_PROBLEMS},
+    openapi_extra=describing.operation(),
+)
+@requires("attack")
+async def attack(request: Request, model: ModelName, options: Options) -> Response:
+    """Attack one image, with the model's default version.
+
+    Send the image as the body with the attack's parameters in the address, as the file of a form with the
+    parameters as its fields, or base64 in JSON. The answer has the predictions before and after behind every
+    defence that the model offers, and the adversarial image; where `image/png` is accepted before JSON, it is
+    that image, with the facts in headers.
+
+    What the attack may cost is reckoned before it begins, by the model's measured speed, and refused where it
+    is too much for a request. A caller that hangs up stops it.
+    """
+    del options
+    return await _attack(request, model, None)
+
+
+@router.post(
+    "/v1/models/{model}/versions/{version}/attack",
+    summary="Attack an image on one version of a model",
+    response_model=AttackAnswer,
+    responses={**describing.answers(), **_PROBLEMS},
+    openapi_extra=describing.operation(),
+)
+@requires("attack")
+async def attack_with_version(
+    request: Request,
+    model: ModelName,
+    version: Annotated[str, Path(description="The model's version.")],
+    options: Options,
+) -> Response:
+    """Attack as above, with the version that is named and no other."""
+    del options
+    return await _attack(request, model, version)
+
+
+async def _attack(request: Request, model: str, version: str | None) -> Response:
+    started = time.monotonic()
+    services = services_of(request)
+    settings = services.settings
+    deadline = started + settings.attack_deadline
+    bundle = services.lifecycle.catalogue.find(model, version, key=route_key(request))
+    media_type = choose_media_type(request.headers.get("accept"), (_JSON, _PNG))
+    with services.admission.enter() as holding:
+        body = Body(request, limit=settings.max_body_bytes, holding=holding)
+        asked = await read_request(request, body, deadline=deadline)
+        async with CancelOnDisconnect(request.receive):
+            if media_type == _PNG:
+                png, facts = await services.attacks.attack_for_png(bundle, asked, deadline=deadline)
+                return Response(png, media_type=_PNG, headers={**facts, "Vary": "Accept"})
+            answer = await services.attacks.attack(
+                bundle,
+                asked,
+                started=started,
+                deadline=deadline,
+                request_id=request_id_of(request.scope),
+            )
+    content = answer.model_dump_json(exclude_none=True, by_alias=True)
+    return Response(content, media_type=_JSON, headers={"Vary": "Accept"})
