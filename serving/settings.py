@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     ] = ()
 
     model_store: Annotated[Path, Field(description="Directory of the bundles.")] = Path("model_store")
+    default_model: Annotated[
+        str, Field(description="The model that is named first; the most robust one if empty.")
+    ] = ""
     backend: Annotated[BackendName, Field(description="What runs the models.")] = "onnxruntime"
     torchserve_url: Annotated[
         str, Field(pattern=r"^https?://[^/\s]+/?$", description="TorchServe's inference address.")

@@ -13,7 +13,7 @@ from serving.settings import PREFIX, Settings, load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from serving.backends.base import Backend
+    from serving.gateway.lifecycle import Lifecycle
 
 app = typer.Typer(add_completion=False)
 
@@ -95,20 +95,20 @@ def run(settings: Settings) -> None:
         configure_logging(settings.log_level, settings.log_format)
         gateway = create_app(settings)
         lifecycle = gateway.state.services.lifecycle
-        GatewayServer(gateway, settings, _announcer(lifecycle.backend, url)).run(sockets=[listener])
+        GatewayServer(gateway, settings, _announcer(lifecycle, url)).run(sockets=[listener])
     if lifecycle.error is not None:
         raise lifecycle.error
 
 
-def _announcer(backend: Backend, url: str) -> Callable[[], None]:
+def _announcer(lifecycle: Lifecycle, url: str) -> Callable[[], None]:
     def announce() -> None:
         """Say where the models are, once they are there."""
-        bundles = backend.models()
-        names = ", ".join(f"{bundle.name}/{bundle.version}" for bundle in bundles)
+        backend = lifecycle.backend
+        names = ", ".join(f"{bundle.name}/{bundle.version}" for bundle in backend.models())
         sys.stdout.write(
             f"Ready: {names} on {url} ({backend.name})\n"
             f"  curl -H 'Content-Type: image/png' --data-binary @IMAGE.png "
-            f"{url}/v1/models/{bundles[0].name}/classify\n"
+            f"{url}/v1/models/{lifecycle.default_model}/classify\n"
             f"  {url}/docs describes the API; Ctrl-C stops.\n"
         )
         sys.stdout.flush()

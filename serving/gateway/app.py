@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
     decoder = Decoder(
         ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels), threads=count_cores()
     )
-    lifecycle = Lifecycle(backend, ModelStore(settings.model_store))
+    lifecycle = Lifecycle(backend, ModelStore(settings.model_store), settings.default_model)
     metrics = Metrics()
     gate = make_gate(settings, metrics)
     routers: list[APIRouter] = []

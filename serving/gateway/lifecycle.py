@@ -12,6 +12,7 @@ from holdfast.errors import HoldfastError
 from holdfast.routing import read_routing
 from serving.backends.base import Backend, Reload
 from serving.backends.catalogue import Catalogue
+from serving.gateway.default_model import default_model
 from serving.gateway.problems import NOT_READY, Problem, retry_after
 
 logger = logging.getLogger(__name__)
@@ -28,11 +29,13 @@ class Lifecycle:
     Args:
         backend: What runs the models.
         store: Where the models lie, and how requests are shared out over their versions.
+        default: The model that is named first; the most robust one if empty.
     """
 
-    def __init__(self, backend: Backend, store: ModelStore) -> None:
+    def __init__(self, backend: Backend, store: ModelStore, default: str = "") -> None:
         self.backend = backend
         self.store = store
+        self._default = default
         self.state: State = "starting"
         self.error: Exception | None = None
         self._catalogue = Catalogue()
@@ -128,6 +131,17 @@ class Lifecycle:
         routings = {name: read_routing(self.store, name) for name in self.store.names()}
         return {name: routing.weights for name, routing in routings.items() if routing is not None}
 
+    @property
+    def default_model(self) -> str:
+        """The model that is named first.
+
+        Raises:
+            Problem: Nothing is served, yet or any more.
+        """
+        catalogue = self.catalogue
+        served = self._default in catalogue.names()  # a reload may have withdrawn it
+        return default_model(catalogue, self._default if served else "")
+
     def describe(self) -> str:
         """The state, in a sentence for a caller."""
         return {
@@ -143,6 +157,7 @@ class Lifecycle:
             await self.backend.start()
             self._weights = await asyncio.to_thread(self._read_weights)
             self._catalogue = Catalogue(self.backend.models(), self._weights)
+            default_model(self._catalogue, self._default)
         except Exception as error:
             self.state, self.error = "failed", error
             # What Holdfast raises on purpose says all there is to say; anything else needs its trace.

@@ -17,6 +17,7 @@ from holdfast.manifest import (
     InputSpec,
     Manifold,
     Parity,
+    Precision,
     ThreatModel,
     TrainingRun,
     Transformation,
@@ -138,6 +139,10 @@ class ModelSummary(BaseModel):
 class ModelList(BaseModel):
     """The models that are served."""
 
+    default: Annotated[
+        str,
+        Field(description="The one to ask, for whoever does not know: the most robust one, or as set."),
+    ]
     models: list[ModelSummary]
 
 
@@ -213,6 +218,10 @@ class ModelDetail(BaseModel):
     calibration: Annotated[Calibration | None, Field(description="How its logits become probabilities.")] = (
         None
     )
+    precision: Annotated[
+        Precision | None,
+        Field(description="How its weights are stored, if not as they were trained."),
+    ] = None
     threat_model: Annotated[ThreatModel, Field(description="What it was trained to withstand.")]
     architecture: Architecture
     training: TrainingRun

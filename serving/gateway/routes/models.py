@@ -28,8 +28,11 @@ ModelName = Annotated[str, Path(description="The model's name.")]
 @requires("classify")
 async def list_models(request: Request) -> ModelList:
     """The models that are served, by name."""
-    catalogue = services_of(request).lifecycle.catalogue
-    return ModelList(models=[_summarise(catalogue, name) for name in catalogue.names()])
+    lifecycle = services_of(request).lifecycle
+    catalogue = lifecycle.catalogue
+    return ModelList(
+        default=lifecycle.default_model, models=[_summarise(catalogue, name) for name in catalogue.names()]
+    )
 
 
 @router.get("/v1/models/{model}", summary="Describe a model", responses=_PROBLEMS)
@@ -85,6 +88,7 @@ def _describe(request: Request, name: str, version: str | None) -> ModelDetail:
         manifold=manifest.manifold,
         imt=manifest.imt,
         calibration=manifest.calibration,
+        precision=manifest.precision,
         threat_model=manifest.threat_model,
         architecture=manifest.architecture,
         training=manifest.training,

@@ -42,14 +42,15 @@ _SWAGGER_ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/j
 async def index(request: Request) -> Response:
     """What this is, what it serves, and how to ask it."""
     try:
-        catalogue = services_of(request).lifecycle.catalogue
+        lifecycle = services_of(request).lifecycle
+        catalogue = lifecycle.catalogue
     except Problem as problem:
         return _page(
             "index.html", models=f"<p>{escape(problem.detail)}</p>", address=_address(request), model="MODEL"
         )
     items = "".join(_item(catalogue.find(name)) for name in catalogue.names())
     return _page(
-        "index.html", models=f"<ul>{items}</ul>", address=_address(request), model=catalogue.names()[0]
+        "index.html", models=f"<ul>{items}</ul>", address=_address(request), model=lifecycle.default_model
     )
 
 
