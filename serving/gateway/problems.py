@@ -28,6 +28,9 @@ from serving.gateway.request_id import request_id_of
 
 MEDIA_TYPE = "application/problem+json"
 
+#: Levels of brackets in JSON that pydantic's parser accepts; it has no setting for it.
+JSON_DEPTH = 201
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -90,9 +93,7 @@ UNKNOWN_MODEL = _kind("unknown-model", 404, "There is no such model", "GET /v1/m
 UNKNOWN_VERSION = _kind(
     "unknown-version", 404, "The model has no such version", "GET /v1/models/{model} lists its versions."
 )
-UNKNOWN_ATTACK = _kind(
-    "unknown-attack", 404, "There is no such attack", "GET /v1/attacks lists the attacks."
-)
+UNKNOWN_ATTACK = _kind("unknown-attack", 404, "There is no such attack", "GET /v1/attacks lists the attacks.")
 METHOD_NOT_ALLOWED = _kind(
     "method-not-allowed",
     405,
@@ -356,6 +357,22 @@ def invalid_request(errors: Sequence[Mapping[str, Any]]) -> Problem:
     first = listed[0]
     more = f" There are {len(listed) - 1} more such errors." if len(listed) > 1 else ""
     return Problem(INVALID_REQUEST, f"{first['where']}: {first['message']}{more}", members={"errors": listed})
+
+
+def not_json(reason: str) -> Problem:
+    """The problem of a body that pydantic's parser of JSON refused.
+
+    Args:
+        reason: What the parser says.
+    """
+    if "recursion limit" in reason:
+        return Problem(
+            JSON_TOO_DEEP,
+            f"The body is JSON of more than the {JSON_DEPTH} levels that are accepted.",
+            members={"limit": JSON_DEPTH},
+        )
+    reason = reason.removeprefix("Invalid JSON: ")
+    return Problem(MALFORMED_BODY, f"The body is not JSON: {reason}.")
 
 
 def _place(location: Sequence[int | str]) -> str:

@@ -44,7 +44,7 @@ class AppliedAttack(BaseModel):
     parameters: Annotated[dict[str, Any], Field(description="All of them, those that were not given too.")]
     budget: Annotated[
         ThreatModel | None, Field(description="The norm asked for; none where it minimised one freely.")
-    ]
+    ] = None
 
 
 class DefencePredictions(BaseModel):
@@ -113,7 +113,9 @@ class TraceStep(BaseModel):
     class_index: int
     probability: float
     probability_of_label: Annotated[float, Field(description="Of the class that was to be left.")]
-    loss: Annotated[float | None, Field(description="What the attack ascends, if it follows gradients.")]
+    loss: Annotated[float | None, Field(description="What the attack ascends, if it follows gradients.")] = (
+        None
+    )
     linf: float
     l2: float
     png: Annotated[str, Field(description="Base64.")]
