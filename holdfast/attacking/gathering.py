@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from holdfast.attacking.parameters import Chosen
 from holdfast.attacking.record import (
@@ -27,19 +28,34 @@ from holdfast.manifest import Manifest, ThreatModel
 from holdfast.probabilities import probabilities
 
 
+class Gathered(BaseModel):
+    """What a gathering holds, to be kept and added to another one: every sum, and no share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    results: list[ImageResult]
+    success: list[bool]
+    forwards: int
+    backwards: int
+    gradients: int
+    zeros: int
+    seconds: float
+    flags: list[Flag]
+
+
 @dataclass
 class Gathering:
     """What one attack has done so far.
 
     Attributes:
         chosen: The attack and its parameters.
-        manifest: Of the model under attack.
+        manifest: Of the model under attack; None where only what others have gathered is put together.
         results: For each image that is finished.
         success: The same, as :func:`holdfast.attacks.flags.compare` wants it.
     """
 
     chosen: Chosen
-    manifest: Manifest
+    manifest: Manifest | None
     results: list[ImageResult] = field(default_factory=list)
     success: list[bool] = field(default_factory=list)
     _forwards: int = 0
@@ -66,13 +82,15 @@ class Gathering:
             result: Of the attack on these images.
             files: (n) what was written of each.
         """
+        if self.manifest is None:
+            raise ValueError("a gathering without a manifest cannot say what classes are called")
         self._forwards += result.forwards
         self._backwards += result.backwards
         self._gradients += result.gradients
         self._zeros += result.zero_gradients
         self._seconds += result.seconds
         self._flags.update({flag.name: flag for flag in result.flags})
-        calibration = self.manifest.calibration
+        classes, calibration = self.manifest.classes, self.manifest.calibration
         temperature = 1.0 if calibration is None else calibration.temperature
         before = probabilities(result.logits_before, temperature)
         after = probabilities(result.logits, temperature)
@@ -84,14 +102,14 @@ class Gathering:
             self.results.append(
                 ImageResult(
                     image=name,
-                    label=self.manifest.classes[label],
+                    label=classes[label],
                     class_index=label,
-                    target=None if target is None else self.manifest.classes[target],
+                    target=None if target is None else classes[target],
                     outcome=_outcome(before[row], label, target, success=bool(result.success[row])),
                     success=bool(result.success[row]),
                     survives_rounding=bool(result.survives_rounding[row]),
-                    before=self._answer(before[row], label),
-                    after=self._answer(after[row], label),
+                    before=_answer(before[row], label, classes),
+                    after=_answer(after[row], label, classes),
                     reached=Norms(linf=float(result.linf[row]), l2=float(result.l2[row])),
                     reached_in_8_bits=Norms(linf=float(in_8_bits[0][row]), l2=float(in_8_bits[1][row])),
                     queries=int(result.queries[row]),
@@ -99,6 +117,30 @@ class Gathering:
                 )
             )
             self.success.append(bool(result.success[row]))
+
+    def gathered(self) -> Gathered:
+        """All that was added, to be kept."""
+        return Gathered(
+            results=self.results,
+            success=self.success,
+            forwards=self._forwards,
+            backwards=self._backwards,
+            gradients=self._gradients,
+            zeros=self._zeros,
+            seconds=self._seconds,
+            flags=list(self._flags.values()),
+        )
+
+    def extend(self, gathered: Gathered) -> None:
+        """Take what another gathering held, of the same attack on other images."""
+        self.results += gathered.results
+        self.success += gathered.success
+        self._forwards += gathered.forwards
+        self._backwards += gathered.backwards
+        self._gradients += gathered.gradients
+        self._zeros += gathered.zeros
+        self._seconds += gathered.seconds
+        self._flags.update({flag.name: flag for flag in gathered.flags})
 
     def record(self, labels: LabelSource) -> AttackRecord:
         """All of it."""
@@ -114,15 +156,6 @@ class Gathering:
             totals=self._totals(labels),
             flags=[FlagRecord(name=flag.name, meaning=flag.meaning) for flag in self._raised()],
             results=self.results,
-        )
-
-    def _answer(self, row: np.ndarray, label: int) -> Answer:
-        best = int(row.argmax())
-        return Answer(
-            label=self.manifest.classes[best],
-            class_index=best,
-            probability=float(row[best]),
-            probability_of_label=float(row[label]),
         )
 
     def _totals(self, labels: LabelSource) -> Totals:
@@ -184,6 +217,16 @@ def _alike_but_for_the_loss(cw: Gathering, pgd: Gathering) -> bool:
     ours, theirs = (each.chosen.parameters.model_dump() for each in (cw, pgd))
     losses = ours.pop("loss", None), theirs.pop("loss", None)
     return losses == ("cw", "ce") and ours == theirs
+
+
+def _answer(row: np.ndarray, label: int, classes: Sequence[str]) -> Answer:
+    best = int(row.argmax())
+    return Answer(
+        label=classes[best],
+        class_index=best,
+        probability=float(row[best]),
+        probability_of_label=float(row[label]),
+    )
 
 
 def _outcome(before: np.ndarray, label: int, target: int | None, *, success: bool) -> Outcome:

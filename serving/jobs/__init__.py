@@ -1,0 +1,1 @@
+"""Durable attack campaigns: what the gateway enqueues and reads, and what workers carry out."""

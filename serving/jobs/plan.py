@@ -1,0 +1,135 @@
+"""A campaign that was understood: which runs, over which images, in which chunks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from holdfast.attacking.parameters import Chosen
+from holdfast.attacks.parameters import announced
+from holdfast.bundle import Bundle
+from holdfast.manifest import Defence
+
+#: Where the labels are from: each model's own predictions, or what came with the images.
+LabelsFrom = Literal["model", "folder", "file", "array", "list"]
+
+#: Passes that a chunk may take, roughly: some seconds of work, so that a kill costs no more than these, that
+#: several workers share a job evenly, and that the queue's own time does not show.
+_CHUNK_PASSES = 20_000
+
+#: Fewer images at once leave a model's speed unused.
+_FEWEST = 8
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a campaign, as it came.
+
+    Attributes:
+        name: The file's; for arrays its place.
+        content: A PNG, JPEG or WebP file; or the bytes of float32 (channels, height, width).
+        exact: Whether it is the latter.
+        label: What came with it, a class's name or number.
+    """
+
+    name: str
+    content: bytes
+    exact: bool = False
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attack on one model behind one defence, over all images.
+
+    Attributes:
+        bundle: The model.
+        defence: At inference, and attacked through.
+        name: What the caller calls the attack; its own name, if nothing else.
+        chosen: The attack, its parameters for this model.
+    """
+
+    bundle: Bundle
+    defence: Defence
+    name: str
+    chosen: Chosen
+
+    @property
+    def passes(self) -> int:
+        """The most that an image takes: passes, a backward one counted as two forward ones."""
+        cost = announced(self.chosen.parameters, len(self.bundle.manifest.classes), eot=self.chosen.eot)
+        return cost.forwards + cost.backwards
+
+    @property
+    def parameters(self) -> str:
+        """As JSON, from which they are made again."""
+        return json.dumps(self.chosen.parameters.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Images ``first`` to ``first + count`` of a run."""
+
+    run: int
+    first: int
+    count: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """All of it.
+
+    Attributes:
+        name: A note of the caller's.
+        runs: At least one.
+        items: The images, at least one.
+        labels: Where their classes are from.
+        float_images: Whether the exact adversarial images are kept, beside the PNGs.
+    """
+
+    name: str
+    runs: Sequence[Run]
+    items: Sequence[Item]
+    labels: LabelsFrom
+    float_images: bool
+
+    def is_judged(self, run: Run) -> bool:
+        """Whether the share that holds is a robust accuracy: true labels, a budget, and no class to reach."""
+        parameters = run.chosen.parameters
+        targeted = getattr(parameters, "target", None) is not None
+        return self.labels != "model" and parameters.budget is not None and not targeted
+
+    def chunks(self, most: int) -> Iterator[Chunk]:
+        """The chunks, so ordered that every run advances at the same pace.
+
+        Args:
+            most: Images in one chunk.
+        """
+        shares = []
+        for number, run in enumerate(self.runs):
+            count = min(most, max(_FEWEST, _CHUNK_PASSES // max(1, run.passes)))
+            for first in range(0, len(self.items), count):
+                images = min(count, len(self.items) - first)
+                chunk = Chunk(number, first, images, float(images * run.passes))
+                shares.append(((first + images) / len(self.items), number, chunk))
+        for _, _, chunk in sorted(shares, key=lambda share: share[:2]):
+            yield chunk
+
+    def bytes_at_most(self) -> int:
+        """Bytes that its images hold, and that its results may come to hold."""
+        held = sum(len(item.content) + len(item.name) + _ROW for item in self.items)
+        for run in self.runs:
+            values = run.bundle.manifest.input
+            pixels = values.channels * values.height * values.width
+            exact = 4 * pixels if self.float_images else 0
+            # A PNG of noise is as large as its pixels.
+            held += len(self.items) * (pixels + exact + _OUTCOME)
+        return held
+
+
+#: Bytes of a row beside its content, and of what is said of one attacked image.
+_ROW = 100
+_OUTCOME = 500

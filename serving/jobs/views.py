@@ -1,0 +1,177 @@
+"""What is answered about jobs, as pydantic models: the same models render the answer and document it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from holdfast.attacking.record import AttackRecord, FlagRecord
+from holdfast.manifest import ThreatModel
+from serving.jobs.examples import JOB
+from serving.jobs.plan import LabelsFrom
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+
+class Dataset(_View):
+    """A data set of the server."""
+
+    name: str
+    images: int
+    labels: Annotated[
+        Literal["array", "folder"] | None,
+        Field(description="Where its labels are: beside the array, or in the names of folders."),
+    ] = None
+    channels: int | None = None
+    height: int | None = None
+    width: int | None = None
+    bytes: int
+
+
+class DatasetList(_View):
+    """The data sets that a job may name."""
+
+    datasets: list[Dataset]
+
+
+class Progress(_View):
+    """How far a job is, counted in images times runs."""
+
+    done: int
+    total: int
+    share: Annotated[float, Field(ge=0, le=1)]
+    eta_seconds: Annotated[
+        float | None, Field(description="What is left, at the pace so far; none before there is one.")
+    ] = None
+
+
+class RunProgress(_View):
+    """One run, as far as it is."""
+
+    model: str
+    version: str
+    defence: str
+    attack: Annotated[str, Field(description="What the request called it.")]
+    images_done: int
+    images: int
+    fooled: int
+    wrong_before: int
+    robust_accuracy: Annotated[
+        float | None,
+        Field(description="Of the images done; none for targeted attacks, unbounded ones, and model labels."),
+    ] = None
+
+
+class Links(_View):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    result: str
+
+
+class JobSummary(_View):
+    """A job in the list of jobs."""
+
+    id: str
+    name: str
+    state: State
+    created: datetime
+    started: datetime | None = None
+    finished: datetime | None = None
+    expires: Annotated[
+        datetime | None, Field(description="When it is deleted, with its result and its Idempotency-Key.")
+    ] = None
+    images: int
+    progress: Progress
+    error: Annotated[str, Field(description="Of a job that failed: what went wrong.")] = ""
+    links: Links
+
+
+class Job(JobSummary):
+    """One job."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [JOB]}, protected_namespaces=())
+
+    labels: LabelsFrom
+    note: Annotated[
+        str, Field(description="Why nothing happens at the moment, if that is so; else empty.")
+    ] = ""
+    runs: list[RunProgress]
+
+
+class JobList(_View):
+    """Jobs, newest first."""
+
+    jobs: list[JobSummary]
+    next: Annotated[str | None, Field(description="Where the older ones are, if there are any.")] = None
+
+
+class Share(_View):
+    """A share of the images, with its 95 % Wilson interval."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+class RunResult(_View):
+    """What one run came to."""
+
+    model: str
+    version: str
+    digest: Annotated[str, Field(description="SHA-256 of the bundle's manifest.")]
+    defence: str
+    attack: Annotated[str, Field(description="What the request called it.")]
+    images_done: int
+    clean_accuracy: Annotated[Share | None, Field(description="None where the labels are the model's own.")]
+    robust_accuracy: Share | None
+    record: AttackRecord
+
+
+class WorstCase(_View):
+    """Attacks of one budget and one aim together: an image counts as fooled if any of them fooled it."""
+
+    model: str
+    version: str
+    defence: str
+    attacks: list[str]
+    budget: ThreatModel
+    images: int
+    wrong_before: int
+    fooled: int
+    held: int
+    success_rate: float | None
+    robust_accuracy: Share | None
+    held_images: Annotated[list[str], Field(description="The images that withstood all of them.")]
+
+
+class JobResult(_View):
+    """What a job came to."""
+
+    schema_version: Literal[1] = 1
+    job: str
+    name: str
+    state: State
+    complete: Annotated[bool, Field(description="Whether all images went through all runs.")]
+    created: datetime
+    finished: datetime | None
+    holdfast: Annotated[str, Field(description="The version that put this together.")]
+    labels: LabelsFrom
+    images: int
+    runs: list[RunResult]
+    worst_cases: list[WorstCase]
+    flags: Annotated[list[FlagRecord], Field(description="What only shows between several attacks.")]
+
+
+class Event(_View):
+    """Something that happened to a job, as server-sent events tell it."""
+
+    number: int
+    kind: str
+    data: dict[str, Any]
