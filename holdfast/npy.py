@@ -66,11 +66,20 @@ def decode(data: bytes | bytearray, spec: InputSpec, *, max_images: int) -> NDAr
         )
     images = np.frombuffer(data, dtype="<f4", offset=offset).reshape(shape)
     images.flags.writeable = False
+    check_range(images)
+    return images
+
+
+def check_range(images: NDArray[np.float32]) -> None:
+    """Refuse what is not in [0, 1].
+
+    Raises:
+        ArrayError: A value is outside, or is no number.
+    """
     low, high = float(images.min()), float(images.max())
     # Written so that a value that is not a number is refused too.
     if not (low >= -SLACK and high <= 1 + SLACK):
         raise ArrayError(f"The array's values run from {low:g} to {high:g}; images are in [0, 1].")
-    return images
 
 
 def _read_header(data: bytes | bytearray) -> tuple[tuple[int, ...], int]:

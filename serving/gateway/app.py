@@ -23,6 +23,7 @@ from serving.gateway.gate import Gate
 from serving.gateway.guard import GuardMiddleware
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
+from serving.gateway.oip import routes as oip
 from serving.gateway.rate_limit import RateLimitHeadersMiddleware
 from serving.gateway.request_id import RequestIdMiddleware
 from serving.gateway.routes import admin, attack, attacks, classify, health, models, pages
@@ -79,12 +80,13 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         settings=settings,
         lifecycle=lifecycle,
         admission=Admission(max_requests=settings.max_requests, max_bytes=settings.max_memory),
+        decoder=decoder,
         classifier=Classifier(backend, decoder, metrics),
         metrics=metrics,
         gate=gate,
         attacks=AttackService(attacker, backend, decoder, metrics, budget=settings.attack_budget),
     )
-    for module in (classify, attack, attacks, models, health, metrics_route, admin, pages):
+    for module in (classify, attack, attacks, models, oip, health, metrics_route, admin, pages):
         app.include_router(module.router)
         routers.append(module.router)
     problems.install(app)

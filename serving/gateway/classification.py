@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.bundle import Bundle
 from holdfast.manifest import Defence, Manifest
@@ -69,11 +70,9 @@ class Classifier:
         decoded = time.monotonic()
         if decoded > deadline:
             raise DeadlineExceededError("The time for this request ran out before the model could begin.")
-        prediction = await self._backend.predict(
-            bundle.name, bundle.version, pixels, defence=defence, deadline=deadline
+        prediction, predictions = await self.predict(
+            bundle, pixels, defence=defence, top_k=top_k, deadline=deadline
         )
-        predictions = word(prediction, bundle.manifest, top_k)
-        self._metrics.count_verdicts(bundle, defence, predictions)
         timings = RequestTimings(
             decode_ms=_milliseconds(decoded - decoding),
             queue_ms=_milliseconds(prediction.timings.queue),
@@ -88,6 +87,31 @@ class Classifier:
             timings=timings,
             request_id=request_id,
         )
+
+    async def predict(
+        self, bundle: Bundle, pixels: NDArray[np.float32], *, defence: Defence, top_k: int, deadline: float
+    ) -> tuple[Prediction, list[ImagePrediction]]:
+        """Classify images that are decoded already.
+
+        Args:
+            bundle: The model.
+            pixels: float32 (n, channels, height, width) in [0, 1].
+            defence: A defence that the bundle offers.
+            top_k: How many classes to list, at least one.
+            deadline: When the answer is of no more use, on the clock of ``time.monotonic()``.
+
+        Returns:
+            The backend's answer, and it in words.
+
+        Raises:
+            BackendError: There is no answer.
+        """
+        prediction = await self._backend.predict(
+            bundle.name, bundle.version, pixels, defence=defence, deadline=deadline
+        )
+        predictions = word(prediction, bundle.manifest, top_k)
+        self._metrics.count_verdicts(bundle, defence, predictions)
+        return prediction, predictions
 
 
 def choose_defence(bundle: Bundle, asked: str) -> Defence:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import binascii
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from serving.gateway.uploads import Encoded
 
 #: An image this small is decoded in less time than it takes to hand it to a thread and back.
 _SMALL = ImageLimits(max_bytes=32 * 1024, max_pixels=96 * 96)
+
+T = TypeVar("T")
 
 
 class Decoder:
@@ -60,6 +63,12 @@ class Decoder:
                 pass  # for it to be small, or too many at all: its own thread finds out
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._decode_all, images, spec, deadline)
+
+    async def run(self, function: Callable[[], T], *, size: int) -> T:
+        """Call a function that reads ``size`` bytes: at once if they are few, else in a thread."""
+        if size <= self._small.max_bytes:
+            return function()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     def close(self) -> None:
         """Stop the threads; what has not begun is dropped."""

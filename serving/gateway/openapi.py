@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from holdfast.version import __version__
 from serving.gateway.attack.describing import schemas as attack_schemas
 from serving.gateway.examples import PROBLEM, RED_PNG
+from serving.gateway.oip.schemas import DESCRIBED as OIP_SCHEMAS
 from serving.gateway.openapi_access import describe_access
 from serving.gateway.problems import MEDIA_TYPE, Kind
 from serving.gateway.schemas import ProblemDocument
@@ -23,6 +24,7 @@ DESCRIPTION = """\
 Classifies images with the models of a store.
 
 Errors are problem documents by RFC 9457, `application/problem+json`; [/problems](/problems) lists every kind.
+Under `/v2` they are `{"error": "…"}`, as the Open Inference Protocol has it.
 Every answer carries `X-Request-Id`: your own, where the request had one that is well formed, else a new one.
 Where an answer is 429 or 503, `Retry-After` says after how many seconds to come back.
 """
@@ -32,6 +34,10 @@ TAGS = [
     {"name": "attack", "description": "Attack an image, now; and the attacks there are."},
     {"name": "models", "description": "What is served, and what was measured on it."},
     {"name": "admin", "description": "Run the server: take new models, choose which version answers."},
+    {
+        "name": "open inference protocol",
+        "description": "For clients that speak it already: of KServe, Triton, MLServer.",
+    },
     {"name": "health", "description": "For whatever starts, watches and balances servers."},
 ]
 
@@ -93,7 +99,7 @@ def problem_responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
             kind.status,
             {
                 "description": "",
-                "headers": _REQUEST_ID_HEADER | (_RETRY_AFTER_HEADER if kind.status in (429, 503) else {}),
+                "headers": answer_headers(kind.status),
                 "content": {
                     MEDIA_TYPE: {
                         "schema": {"$ref": _REFERENCE.format(ProblemDocument.__name__)},
@@ -112,6 +118,11 @@ def problem_responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
         }
         response["content"][MEDIA_TYPE]["examples"][kind.name] = {"summary": kind.title, "value": example}
     return responses
+
+
+def answer_headers(status: int) -> dict[str, Any]:
+    """The headers of an answer with this status."""
+    return _REQUEST_ID_HEADER | (_RETRY_AFTER_HEADER if status in (429, 503) else {})
 
 
 def operation_id(route: APIRoute) -> str:
@@ -141,7 +152,7 @@ def _describe(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
     )
     schemas = description["components"]["schemas"]
-    for model in (ProblemDocument, ImagesBody):
+    for model in (ProblemDocument, ImagesBody, *OIP_SCHEMAS):
         schema = model.model_json_schema(ref_template=_REFERENCE.format("{model}"))
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema

@@ -71,7 +71,7 @@ def describe_access(
         for route in router.routes
         if isinstance(route, GatewayRoute)
     }
-    for path in description["paths"].values():
+    for address, path in description["paths"].items():
         for operation in path.values():
             needed = access.get(operation["operationId"], DEFAULT)
             responses = operation["responses"]
@@ -82,7 +82,7 @@ def describe_access(
             scope = "admin" if needed == "metrics" else needed
             key = {SCHEME: [] if scope == "any" else [scope]}
             operation["security"] = [key] if authenticated else [{}, key]
-            _add(responses, REFUSALS)
+            _add(responses, REFUSALS, oip=address.startswith("/v2"))
             for status, response in responses.items():
                 if status in ("401", "403"):
                     response["headers"] = response["headers"] | _CHALLENGE
@@ -90,23 +90,25 @@ def describe_access(
                     response["headers"] = response["headers"] | _STANDING
 
 
-def _add(responses: dict[str, Any], kinds: tuple[Kind, ...]) -> None:
-    """Document more kinds of problems among an operation's answers."""
+def _add(responses: dict[str, Any], kinds: tuple[Kind, ...], *, oip: bool = False) -> None:
+    """Document more kinds of problems among an operation's answers, maybe as ``/v2`` words them."""
+    from serving.gateway.oip.description import error_responses
     from serving.gateway.openapi import problem_responses
 
-    for status, added in problem_responses(*kinds).items():
+    media_type = problems.OIP_MEDIA_TYPE if oip else problems.MEDIA_TYPE
+    for status, added in (error_responses if oip else problem_responses)(*kinds).items():
         present = responses.get(str(status))
         if present is None:
             responses[str(status)] = added
             continue
-        documented = present["content"].setdefault(problems.MEDIA_TYPE, added["content"][problems.MEDIA_TYPE])
-        new = added["content"][problems.MEDIA_TYPE]["examples"]
+        documented = present["content"].setdefault(media_type, added["content"][media_type])
+        new = added["content"][media_type]["examples"]
         missing = {name: example for name, example in new.items() if name not in documented["examples"]}
         if missing:
             # The parts are shared by all operations that were described with the same kinds.
             examples = {**documented["examples"], **missing}
             words = " ".join(f"{example['summary']} (`{name}`)." for name, example in missing.items())
-            content = {**present["content"], problems.MEDIA_TYPE: {**documented, "examples": examples}}
+            content = {**present["content"], media_type: {**documented, "examples": examples}}
             responses[str(status)] = {
                 **present,
                 "description": f"{present['description']} {words}",

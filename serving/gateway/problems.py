@@ -19,14 +19,17 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from holdfast import image_errors
+from holdfast import image_errors, npy
 from holdfast.errors import HoldfastError
+from holdfast.oip import wire
 from holdfast.routing import RoutingError
 from serving.attacking.base import AttackerLostError, NotApplicableError
 from serving.backends import base
 from serving.gateway.request_id import request_id_of
 
 MEDIA_TYPE = "application/problem+json"
+#: Errors under /v2 are worded by another convention, the Open Inference Protocol's.
+OIP_MEDIA_TYPE = "application/json"
 
 #: Levels of brackets in JSON that pydantic's parser accepts; it has no setting for it.
 JSON_DEPTH = 201
@@ -52,6 +55,11 @@ class Kind:
     def type(self) -> str:
         """The URI that identifies the kind, relative to the server."""
         return f"/problems#{self.name}"
+
+    @property
+    def oip_status(self) -> int:
+        """The status under ``/v2``, where servers answer 400 to all input that they cannot use."""
+        return 400 if self.status == 422 else self.status
 
 
 #: Every kind there is, by status.
@@ -258,6 +266,9 @@ _KINDS_OF_ERRORS: tuple[tuple[type[HoldfastError], Kind], ...] = (
     (base.InferenceError, INFERENCE_FAILED),
     (base.ReloadUnsupportedError, RELOAD_UNSUPPORTED),
     (RoutingError, ROUTING_REFUSED),
+    (wire.TooManyValuesError, TOO_MANY_IMAGES),
+    (wire.ProtocolError, INVALID_REQUEST),
+    (npy.ArrayError, INVALID_REQUEST),
 )
 
 
@@ -304,7 +315,10 @@ class Problem(Exception):  # noqa: N818 - the noun of RFC 9457
         }
 
     def response(self, request: Request) -> Response:
-        """The answer to ``request``."""
+        """The answer to ``request``; under ``/v2`` as the Open Inference Protocol has it."""
+        if request.scope["path"].startswith("/v2/") or request.scope["path"] == "/v2":
+            content = to_json({"error": self.detail})
+            return Response(content, self.kind.oip_status, dict(self.headers), OIP_MEDIA_TYPE)
         document = self.document(quote(request.scope["path"]), request_id_of(request.scope))
         return Response(to_json(document), self.kind.status, dict(self.headers), MEDIA_TYPE)
 

@@ -9,6 +9,7 @@ from fastapi import Request
 from serving.gateway.admission import Admission
 from serving.gateway.attack.service import AttackService
 from serving.gateway.classification import Classifier
+from serving.gateway.decoding import Decoder
 from serving.gateway.gate import Gate
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
@@ -22,6 +23,7 @@ class Services:
     settings: Settings
     lifecycle: Lifecycle
     admission: Admission
+    decoder: Decoder
     classifier: Classifier
     metrics: Metrics
     gate: Gate

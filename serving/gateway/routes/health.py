@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 
 from serving.gateway import problems
 from serving.gateway.access import GatewayRoute, requires
+from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.openapi import problem_responses
 from serving.gateway.problems import NOT_READY, Problem, retry_after
 from serving.gateway.schemas import Health
@@ -21,9 +22,7 @@ _PROBLEMS = problem_responses(problems.INTERNAL_ERROR, problems.NOT_READY)
 @requires("open")
 async def livez(request: Request) -> Health:
     """Alive from the first moment until the end, unless the models could not be loaded: then restart it."""
-    lifecycle = services_of(request).lifecycle
-    if lifecycle.state == "failed":
-        raise Problem(NOT_READY, lifecycle.describe(), retry_after(1))
+    demand_alive(services_of(request).lifecycle)
     return Health(status="alive")
 
 
@@ -32,10 +31,28 @@ async def livez(request: Request) -> Health:
 @requires("open")
 async def readyz(request: Request) -> Health:
     """Ready when the models are loaded and warm, and until the server begins to shut down."""
-    lifecycle = services_of(request).lifecycle
+    await demand_ready(services_of(request).lifecycle)
+    return Health(status="ready")
+
+
+def demand_alive(lifecycle: Lifecycle) -> None:
+    """See :func:`livez`.
+
+    Raises:
+        Problem: The models could not be loaded.
+    """
+    if lifecycle.state == "failed":
+        raise Problem(NOT_READY, lifecycle.describe(), retry_after(1))
+
+
+async def demand_ready(lifecycle: Lifecycle) -> None:
+    """See :func:`readyz`.
+
+    Raises:
+        Problem: A classification asked for now cannot be expected to succeed.
+    """
     if not await lifecycle.ready():
         reason = lifecycle.describe()
         if lifecycle.state == "ready":
             reason = "What runs the models does not answer at the moment."
         raise Problem(NOT_READY, reason, retry_after(1))
-    return Health(status="ready")
