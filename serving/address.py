@@ -13,13 +13,13 @@ class AddressError(HoldfastError):
     """The gateway cannot listen where it should."""
 
 
-def bind(host: str, port: int, *, allow_unauthenticated: bool) -> socket.socket:
+def bind(host: str, port: int, *, allow_others: bool) -> socket.socket:
     """Bind a socket to an address.
 
     Args:
         host: A name or an address.
         port: A port; 0 takes one that is free.
-        allow_unauthenticated: Whether the address may be one that other machines reach.
+        allow_others: Whether the address may be one that other machines reach, as those who call show keys.
 
     Raises:
         UsageError: The address is not loopback and nobody allowed that.
@@ -33,12 +33,13 @@ def bind(host: str, port: int, *, allow_unauthenticated: bool) -> socket.socket:
         ) from None
     # A name may stand for several addresses; IPv4 is what most people type.
     family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    if not allow_unauthenticated and not ipaddress.ip_address(str(address[0]).split("%")[0]).is_loopback:
+    if not allow_others and not ipaddress.ip_address(str(address[0]).split("%")[0]).is_loopback:
         raise UsageError(
             f"{host} can be reached from other machines, and this gateway asks nobody who they are: it "
-            "has no API keys yet.",
-            hint="Listen on 127.0.0.1 behind a proxy that checks who asks. Where the network is closed to "
-            "others, as inside a container, set HOLDFAST_ALLOW_UNAUTHENTICATED=1 to listen all the same.",
+            "has no API keys.",
+            hint="Make a key with 'holdfast keys create --scope classify', and start the gateway with the "
+            "same HOLDFAST_KEYS_FILE. Where the network is closed to others, as inside a container, set "
+            "HOLDFAST_ALLOW_UNAUTHENTICATED=1 to listen all the same.",
         )
     listener = socket.socket(family, kind, protocol)
     try:
@@ -50,13 +51,13 @@ def bind(host: str, port: int, *, allow_unauthenticated: bool) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
     """The URL at which a bound socket can be reached from this machine."""
     host, port = listener.getsockname()[:2]
     address = ipaddress.ip_address(str(host).split("%")[0])
     if address.is_unspecified:
         host = "127.0.0.1" if address.version == 4 else "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _explain(error: OSError, host: str, port: int) -> AddressError:

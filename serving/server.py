@@ -9,12 +9,18 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from serving.gateway.access_log import logger as access_logger
 from serving.gateway.lifecycle import Lifecycle
+from serving.gateway.metrics import Metrics
+from serving.gateway.problems import Problem
+from serving.protocol import Limits, make_protocol
 from serving.settings import Settings
+from serving.tls import check_certificate
 
 #: Objects made before the collector looks for cycles again. A request makes some hundred, and none are left
 #: over; Python's default of 700 would have it look with every few of them.
@@ -45,22 +51,25 @@ class GatewayServer(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, settings: Settings, on_ready: Callable[[], None]) -> None:
+        self._lifecycle: Lifecycle = app.state.services.lifecycle
+        self._metrics: Metrics = app.state.services.metrics
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=make_protocol(_limits_of(settings), self._note_refusal),
                 ws="none",
                 lifespan="on",
                 access_log=False,
                 log_config=None,
                 server_header=False,
                 date_header=True,
-                proxy_headers=False,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=list(settings.trusted_proxies),
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=settings.drain_timeout,
+                **_tls_of(settings),
             )
         )
-        self._lifecycle: Lifecycle = app.state.services.lifecycle
         self._drain_delay = settings.drain_delay
         self._on_ready = on_ready
         self._announcement: asyncio.Task[None] | None = None
@@ -91,6 +100,20 @@ class GatewayServer(uvicorn.Server):
             _tune_interpreter()
             self._on_ready()
 
+    def _note_refusal(self, problem: Problem, request_id: str, address: str) -> None:
+        """Log and count what was refused before it was a request."""
+        kind = problem.kind
+        self._metrics.count_refused_connection(kind.name)
+        fields = {
+            "status": kind.status,
+            "problem": kind.name,
+            "client": address,
+            "request_id": request_id,
+        }
+        access_logger.info(
+            "connection from %s refused: %d %s", address, kind.status, kind.name, extra={"fields": fields}
+        )
+
     def _stop(self) -> None:
         if self._lifecycle.state in ("draining", "stopped"):
             self.should_exit = self.force_exit = True
@@ -100,6 +123,36 @@ class GatewayServer(uvicorn.Server):
 
     def _stop_listening(self) -> None:
         self.should_exit = True
+
+
+def _limits_of(settings: Settings) -> Limits:
+    return Limits(
+        url_bytes=settings.max_url_bytes,
+        header_bytes=settings.max_header_bytes,
+        headers=settings.max_headers,
+        header_seconds=settings.header_timeout,
+        body_seconds=settings.body_timeout,
+        body_rate=settings.min_body_rate,
+        connections=settings.max_connections,
+    )
+
+
+def _tls_of(settings: Settings) -> dict[str, Any]:
+    """uvicorn's options for TLS, none without a certificate.
+
+    Raises:
+        UsageError: The certificate cannot be used.
+    """
+    if settings.tls_certificate is None:
+        return {}
+    secret = settings.tls_key_password
+    password = None if secret is None else secret.get_secret_value()
+    check_certificate(settings.tls_certificate, settings.tls_key, password)
+    return {
+        "ssl_certfile": settings.tls_certificate,
+        "ssl_keyfile": settings.tls_key,
+        "ssl_keyfile_password": password,
+    }
 
 
 def _tune_interpreter() -> None:

@@ -85,9 +85,11 @@ def run(settings: Settings) -> None:
     from serving.address import bind, url_of
 
     # Bound first: what is wrong with the address is said before anything slow begins.
-    listener = bind(settings.host, settings.port, allow_unauthenticated=settings.allow_unauthenticated)
+    # Where a file of keys is named, the gateway does not start unless one of them is valid.
+    allow_others = settings.allow_unauthenticated or settings.keys_file is not None
+    listener = bind(settings.host, settings.port, allow_others=allow_others)
     with listener:
-        url = url_of(listener)
+        url = url_of(listener, "http" if settings.tls_certificate is None else "https")
         from serving.gateway.app import create_app
         from serving.logs import configure_logging
         from serving.server import GatewayServer

@@ -11,12 +11,13 @@ What a route requires is checked before anything of the request is read, be it a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Literal, TypeVar, get_args
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
+from serving.gateway.parsed_body import read_first
 from serving.gateway.services import services_of
 
 #: What a route may ask of its caller: nothing, any valid key, or a key with this scope.
@@ -71,7 +72,15 @@ class GatewayRoute(APIRoute):
 
     def handler(self) -> Handler:
         """What answers a request that was let in."""
-        return super().get_route_handler()
+        answer = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            if self.body_field is None:
+                return await answer(request)
+            async with read_first(request) as whole:
+                return await answer(whole)
+
+        return handle
 
     def get_route_handler(self) -> Handler:
         """What answers a request, once it is known that the caller may have the answer."""
@@ -84,14 +93,19 @@ class GatewayRoute(APIRoute):
         return guarded
 
 
-def check(router: APIRouter) -> None:
-    """See to it that every route of a router is guarded.
+def routes_of(router: APIRouter) -> Iterator[GatewayRoute]:
+    """Every route of a router, and of those that it includes.
 
     Raises:
-        TypeError: One is not.
+        TypeError: One is not guarded.
     """
     for route in router.routes:
-        if not isinstance(route, GatewayRoute):
+        included = getattr(route, "original_router", None)  # as FastAPI keeps an included router
+        if isinstance(included, APIRouter):
+            yield from routes_of(included)
+        elif isinstance(route, GatewayRoute):
+            yield route
+        else:
             raise TypeError(
                 f"{getattr(route, 'path', route)} is not guarded: make its router with "
                 "APIRouter(route_class=GatewayRoute), and say below the route's decorator what it "

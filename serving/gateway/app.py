@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 
 from holdfast.bundle import ModelStore
 from holdfast.images import ImageLimits
 from serving.backends.base import Backend
 from serving.backends.cores import count_cores
 from serving.gateway import openapi, problems
+from serving.gateway.access import routes_of
 from serving.gateway.access_log import CLIENT_GONE, AccessLogMiddleware
 from serving.gateway.admission import Admission
 from serving.gateway.attack.service import AttackService
 from serving.gateway.backend import make_attacker, make_backend
 from serving.gateway.body import ClientGoneError
 from serving.gateway.classification import Classifier
+from serving.gateway.cors import allow_origins
 from serving.gateway.decoding import Decoder
 from serving.gateway.gate import Gate
 from serving.gateway.guard import GuardMiddleware
@@ -32,6 +34,11 @@ from serving.gateway.services import Services
 from serving.keys.keyring import Keyring
 from serving.keys.store import KeyStore
 from serving.settings import Settings, load_settings
+
+#: Where every route of the gateway is from.
+ROUTERS = tuple(
+    module.router for module in (classify, attack, attacks, models, oip, health, metrics_route, admin, pages)
+)
 
 
 def create_app(settings: Settings | None = None, *, backend: Backend | None = None) -> FastAPI:
@@ -56,7 +63,6 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
     lifecycle = Lifecycle(backend, ModelStore(settings.model_store), settings.default_model)
     metrics = Metrics()
     gate = make_gate(settings, metrics)
-    routers: list[APIRouter] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -86,15 +92,16 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         gate=gate,
         attacks=AttackService(attacker, backend, decoder, metrics, budget=settings.attack_budget),
     )
-    for module in (classify, attack, attacks, models, oip, health, metrics_route, admin, pages):
-        app.include_router(module.router)
-        routers.append(module.router)
+    for router in ROUTERS:
+        list(routes_of(router))  # none that is not guarded
+        app.include_router(router)
     problems.install(app)
-    openapi.install(app, routers)
+    openapi.install(app, ROUTERS)
     app.add_exception_handler(ClientGoneError, _answer_nobody)
     # The last one added is the first to see a request.
     app.add_middleware(GuardMiddleware)
     app.add_middleware(RateLimitHeadersMiddleware)
+    allow_origins(app, settings.cors_origins)
     app.add_middleware(AccessLogMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from serving.gateway import problems
-from serving.gateway.access import DEFAULT, GatewayRoute
+from serving.gateway.access import routes_of
 from serving.gateway.problems import Kind
 
 #: The name of the way to show a key.
@@ -65,15 +65,10 @@ def describe_access(
     from serving.gateway.openapi import operation_id
 
     description["components"]["securitySchemes"] = {SCHEME: _SECURITY_SCHEME}
-    access = {
-        operation_id(route): route.access
-        for router in routers
-        for route in router.routes
-        if isinstance(route, GatewayRoute)
-    }
+    access = {operation_id(route): route.access for router in routers for route in routes_of(router)}
     for address, path in description["paths"].items():
         for operation in path.values():
-            needed = access.get(operation["operationId"], DEFAULT)
+            needed = access[operation["operationId"]]
             responses = operation["responses"]
             _add(responses, ANYWHERE)
             if needed == "open":

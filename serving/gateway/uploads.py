@@ -22,6 +22,7 @@ from serving.gateway.problems import (
     TOO_MANY_IMAGES,
     Problem,
     invalid_request,
+    not_json,
 )
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -102,8 +103,7 @@ def _read_json(content: bytes) -> list[str]:
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
         if errors[0]["type"] == "json_invalid":
-            reason = errors[0]["msg"].removeprefix("Invalid JSON: ")
-            raise Problem(MALFORMED_BODY, f"The body is not JSON: {reason}.") from None
+            raise not_json(errors[0]["msg"]) from None
         raise invalid_request([{**each, "loc": ("body", *each["loc"])} for each in errors]) from None
     if parsed.image is not None and parsed.images is not None:
         raise Problem(INVALID_REQUEST, "body: Give either 'image' or 'images', not both.")
