@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from holdfast.bundle import ModelStore
 from holdfast.errors import HoldfastError
@@ -25,8 +25,20 @@ ROUTING = "routing.json"
 _MAX_BYTES = 64 * 1024
 
 Version = Annotated[str, Field(pattern=VERSION_PATTERN)]
-Weight = Annotated[int, Field(ge=0, le=1_000_000)]
-Weights = dict[Version, Weight]
+Weight = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
+#: JSON Schema would take any other key, too, if it were not told.
+Weights = Annotated[
+    dict[Version, Weight],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "patternProperties": {VERSION_PATTERN: {"type": "integer", "minimum": 0, "maximum": 1_000_000}},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 100,
+        }
+    ),
+]
 
 
 class RoutingError(HoldfastError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from holdfast import image_errors, npy
 from holdfast.errors import HoldfastError
@@ -357,12 +358,29 @@ def _of_framework(request: Request, error: HTTPException) -> Problem | None:
     if error.status_code == 404:
         return Problem(NOT_FOUND, f"There is nothing at {request.url.path}. {NOT_FOUND.advice}", headers)
     if error.status_code == 405:
-        allowed = headers.get("Allow", "other methods")
-        detail = f"{request.url.path} does not take {request.method}; it takes {allowed}."
-        return Problem(METHOD_NOT_ALLOWED, detail, headers)
+        allowed = ", ".join(sorted(_methods(request)))
+        detail = f"{request.url.path} does not take {request.method}; it takes {allowed or 'other methods'}."
+        return Problem(METHOD_NOT_ALLOWED, detail, headers | ({"Allow": allowed} if allowed else {}))
     if 400 <= error.status_code < 500:
         return Problem(MALFORMED_BODY, MALFORMED_BODY.advice, headers)
     return None
+
+
+def _methods(request: Request) -> set[str]:
+    """What may be done at a request's address: the framework names the methods of one route of several."""
+    found = (
+        route.methods for route in _routes(request.app) if route.matches(request.scope)[0] is not Match.NONE
+    )
+    return {method for methods in found for method in methods or ()}
+
+
+def _routes(router: Any) -> Iterator[Route]:
+    """The routes of an application, and of the routers that it includes."""
+    for route in router.routes:
+        if isinstance(route, Route):
+            yield route
+        elif inner := getattr(route, "original_router", None):
+            yield from _routes(inner)
 
 
 def invalid_request(errors: Sequence[Mapping[str, Any]]) -> Problem:

@@ -190,3 +190,23 @@ async def test_damaged_routing_at_the_start_ends_it_with_the_file_named(store: P
     async with gateway(store) as served:
         assert "routing.json of 'tiny'" in str(served.services.lifecycle.error)
         assert (await served.client.get("/readyz")).status_code == 503
+
+
+async def test_address_that_takes_several_methods_names_them_all(store: Path) -> None:
+    async with gateway(store) as served:
+        answer = await served.client.get("/v1/admin/models/tiny/routing")
+        assert_problem(answer, 405, "method-not-allowed")
+        assert answer.headers["allow"] == "DELETE, PUT"
+
+
+@pytest.mark.parametrize("weights", [{}, {"0": 1}, {"1": True}, {"1": -1}, {"1": 0.5}, {"1": None}])
+async def test_weights_that_are_none_are_refused(store: Path, weights: dict[str, object]) -> None:
+    async with gateway(store) as served:
+        answer = await served.client.put("/v1/admin/models/tiny/routing", json={"weights": weights})
+        assert_problem(answer, 422, "invalid-request")
+
+
+async def test_weights_that_nobody_has_are_refused(store: Path) -> None:
+    async with gateway(store) as served:
+        answer = await served.client.put("/v1/admin/models/tiny/routing", json={"weights": {"1": 0}})
+        assert "nobody would answer" in assert_problem(answer, 409, "routing-refused")["detail"]
