@@ -1,4 +1,4 @@
-"""An attack is asked for beside an image in the address, in a form, or in JSON; what cannot be, is told why."""
+"""An attack is asked for beside an image, in a form or in JSON; what cannot be used is told why."""
 
 from __future__ import annotations
 
