@@ -23,12 +23,13 @@ from serving.gateway.cors import allow_origins
 from serving.gateway.decoding import Decoder
 from serving.gateway.gate import Gate
 from serving.gateway.guard import GuardMiddleware
+from serving.gateway.jobs.service import JobService
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
 from serving.gateway.oip import routes as oip
 from serving.gateway.rate_limit import RateLimitHeadersMiddleware
 from serving.gateway.request_id import RequestIdMiddleware
-from serving.gateway.routes import admin, attack, attacks, classify, health, models, pages
+from serving.gateway.routes import admin, attack, attacks, classify, health, jobs, models, pages
 from serving.gateway.routes import metrics as metrics_route
 from serving.gateway.services import Services
 from serving.keys.keyring import Keyring
@@ -37,7 +38,7 @@ from serving.settings import Settings, load_settings
 
 #: Where every route of the gateway is from.
 ROUTERS = tuple(
-    module.router for module in (classify, attack, attacks, models, oip, health, metrics_route, admin, pages)
+    module.router for module in (classify, attack, attacks, jobs, models, oip, health, metrics_route, admin, pages)
 )
 
 
@@ -63,13 +64,16 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
     lifecycle = Lifecycle(backend, ModelStore(settings.model_store), settings.default_model)
     metrics = Metrics()
     gate = make_gate(settings, metrics)
+    jobs_service = JobService(settings, lifecycle, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         lifecycle.start()
+        jobs_service.start()
         try:
             yield
         finally:
+            await jobs_service.close()
             await attacker.close()
             await lifecycle.stop()
             decoder.close()
@@ -91,6 +95,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         metrics=metrics,
         gate=gate,
         attacks=AttackService(attacker, backend, decoder, metrics, budget=settings.attack_budget),
+        jobs=jobs_service,
     )
     for router in ROUTERS:
         list(routes_of(router))  # none that is not guarded

@@ -17,6 +17,7 @@ from serving.gateway.openapi_access import describe_access
 from serving.gateway.problems import MEDIA_TYPE, Kind
 from serving.gateway.schemas import ProblemDocument
 from serving.gateway.uploads import FORM, IMAGE_TYPES, JSON, ImagesBody
+from serving.jobs.requests import CampaignRequest
 
 TITLE = "Holdfast"
 
@@ -32,6 +33,7 @@ Where an answer is 429 or 503, `Retry-After` says after how many seconds to come
 TAGS = [
     {"name": "classify", "description": "Ask a model what an image shows."},
     {"name": "attack", "description": "Attack an image, now; and the attacks there are."},
+    {"name": "jobs", "description": "Attack many images: campaigns that outlive the server."},
     {"name": "models", "description": "What is served, and what was measured on it."},
     {"name": "admin", "description": "Run the server: take new models, choose which version answers."},
     {
@@ -152,7 +154,7 @@ def _describe(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
     )
     schemas = description["components"]["schemas"]
-    for model in (ProblemDocument, ImagesBody, *OIP_SCHEMAS):
+    for model in (ProblemDocument, ImagesBody, CampaignRequest, *OIP_SCHEMAS):
         schema = model.model_json_schema(ref_template=_REFERENCE.format("{model}"))
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema
@@ -160,7 +162,8 @@ def _describe(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
     for path in description["paths"].values():
         for operation in path.values():
             responses = operation["responses"]
-            responses["200"]["headers"] = responses["200"].get("headers", {}) | _REQUEST_ID_HEADER
+            for status in responses.keys() & {"200", "202"}:
+                responses[status]["headers"] = responses[status].get("headers", {}) | _REQUEST_ID_HEADER
             # FastAPI promises an answer of its own wherever there is a parameter; ours are promised above.
             refusal = responses.get("422")
             if refusal is not None and MEDIA_TYPE not in refusal["content"]:

@@ -27,6 +27,7 @@ from holdfast.routing import RoutingError
 from serving.attacking.base import AttackerLostError, NotApplicableError
 from serving.backends import base
 from serving.gateway.request_id import request_id_of
+from serving.jobs import errors as job_errors
 
 MEDIA_TYPE = "application/problem+json"
 #: Errors under /v2 are worded by another convention, the Open Inference Protocol's.
@@ -247,6 +248,69 @@ DEADLINE_EXCEEDED = _kind(
     "Try again when there is less load, or send less.",
 )
 
+UNKNOWN_JOB = _kind("unknown-job", 404, "There is no such job", "GET /v1/jobs lists the jobs.")
+JOB_NOT_FINISHED = _kind(
+    "job-not-finished", 409, "The job has not finished", "Follow its events, or ask for ?partial=true."
+)
+UNKNOWN_DATASET = _kind(
+    "unknown-dataset", 422, "There is no such data set", "GET /v1/datasets lists the data sets."
+)
+UNUSABLE_CAMPAIGN = _kind(
+    "unusable-campaign", 422, "The campaign cannot be carried out", "The detail says what to change."
+)
+BAD_ARCHIVE = _kind(
+    "bad-archive", 422, "The file of images cannot be used", "The detail says what is wrong with it."
+)
+KEY_REUSED = _kind(
+    "idempotency-key-reused",
+    422,
+    "The Idempotency-Key stands for another request",
+    "Use a new key for every request, and the same one only to send the same again.",
+)
+STORAGE_UNAVAILABLE = _kind(
+    "storage-unavailable",
+    503,
+    "Jobs cannot be kept at the moment",
+    "Try again after the time in Retry-After; the server's log says what is wrong.",
+)
+STORAGE_FULL = _kind("storage-full", 507, "There is no room left for jobs", "Delete jobs that are finished.")
+JOBS_QUOTA = _kind(
+    "jobs-quota",
+    507,
+    "All jobs together would hold too much",
+    "Delete jobs that are finished, or send fewer images.",
+)
+
+#: What a job may be refused with.
+OF_SUBMISSIONS = (
+    MALFORMED_BODY,
+    UNKNOWN_MODEL,
+    UNKNOWN_VERSION,
+    BODY_TIMEOUT,
+    TOO_MANY_BYTES,
+    TOO_MANY_PIXELS,
+    TOO_MANY_IMAGES,
+    UNSUPPORTED_MEDIA_TYPE,
+    UNSUPPORTED_ENCODING,
+    UNSUPPORTED_IMAGE,
+    INVALID_REQUEST,
+    NO_IMAGES,
+    EMPTY_IMAGE,
+    NOT_AN_IMAGE,
+    TRUNCATED_IMAGE,
+    DAMAGED_IMAGE,
+    BAD_ARCHIVE,
+    UNKNOWN_DATASET,
+    UNUSABLE_CAMPAIGN,
+    KEY_REUSED,
+    INTERNAL_ERROR,
+    NOT_READY,
+    OVERLOADED,
+    STORAGE_UNAVAILABLE,
+    STORAGE_FULL,
+    JOBS_QUOTA,
+)
+
 #: What Holdfast raises, and the kind of problem it is for a caller; the most special class comes first.
 _KINDS_OF_ERRORS: tuple[tuple[type[HoldfastError], Kind], ...] = (
     (image_errors.EmptyImageError, EMPTY_IMAGE),
@@ -256,6 +320,13 @@ _KINDS_OF_ERRORS: tuple[tuple[type[HoldfastError], Kind], ...] = (
     (image_errors.NotAnImageError, NOT_AN_IMAGE),
     (image_errors.TruncatedImageError, TRUNCATED_IMAGE),
     (image_errors.ImageError, DAMAGED_IMAGE),
+    (job_errors.UnknownJobError, UNKNOWN_JOB),
+    (job_errors.JobNotFinishedError, JOB_NOT_FINISHED),
+    (job_errors.KeyReusedError, KEY_REUSED),
+    (job_errors.TooManyJobsError, OVERLOADED),
+    (job_errors.QuotaError, JOBS_QUOTA),
+    (job_errors.StorageFullError, STORAGE_FULL),
+    (job_errors.StorageError, STORAGE_UNAVAILABLE),
     (base.UnknownModelError, UNKNOWN_MODEL),
     (base.UnknownVersionError, UNKNOWN_VERSION),
     (base.UnsupportedDefenceError, DEFENCE_NOT_OFFERED),

@@ -11,6 +11,7 @@ from serving.gateway.attack.service import AttackService
 from serving.gateway.classification import Classifier
 from serving.gateway.decoding import Decoder
 from serving.gateway.gate import Gate
+from serving.gateway.jobs.service import JobService
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
 from serving.settings import Settings
@@ -28,6 +29,7 @@ class Services:
     metrics: Metrics
     gate: Gate
     attacks: AttackService
+    jobs: JobService
 
 
 def services_of(request: Request) -> Services:

@@ -47,3 +47,11 @@ JOB: dict[str, Any] = {
         },
     ],
 }
+
+CAMPAIGN: dict[str, Any] = {
+    "name": "Before the release",
+    "models": [{"model": "pgd-at-cifar10", "defences": ["none"]}, "standard-cifar10"],
+    "attacks": ["pgd", {"attack": "square", "parameters": {"queries": 500}}],
+    "parameters": {"epsilon": "8/255"},
+    "dataset": {"name": "cifar10", "first": 0, "count": 200},
+}

@@ -169,6 +169,13 @@ class JobResult(_View):
     flags: Annotated[list[FlagRecord], Field(description="What only shows between several attacks.")]
 
 
+class Removal(_View):
+    """What became of a job that was not wanted any more."""
+
+    id: str
+    outcome: Literal["cancelled", "deleted"]
+
+
 class Event(_View):
     """Something that happened to a job, as server-sent events tell it."""
 

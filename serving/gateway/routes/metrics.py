@@ -28,4 +28,6 @@ router = APIRouter(tags=["health"], route_class=GatewayRoute)
 @requires("metrics")
 async def metrics(request: Request) -> Response:
     """Images by the verdict of their model's manifold evidence: the live monitor of suspicious traffic."""
-    return Response(services_of(request).metrics.render(), media_type=MEDIA_TYPE)
+    services = services_of(request)
+    await services.jobs.measure()
+    return Response(services.metrics.render(), media_type=MEDIA_TYPE)

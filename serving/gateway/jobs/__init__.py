@@ -1,0 +1,1 @@
+"""Campaigns over HTTP: reading requests, following jobs, answering with what came of them."""

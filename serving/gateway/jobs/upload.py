@@ -1,0 +1,228 @@
+"""From a request's body to a campaign: a form with files, or JSON about a data set of the server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from serving.gateway.body import Body, media_type_of
+from serving.gateway.problems import (
+    INVALID_REQUEST,
+    MALFORMED_BODY,
+    TOO_MANY_IMAGES,
+    Problem,
+    invalid_request,
+    not_json,
+)
+from serving.gateway.uploads import FORM, JSON, arriving
+from serving.jobs.intake import Upload
+from serving.jobs.requests import CampaignRequest
+
+ACCEPTED = (FORM, JSON)
+
+#: Fields of a form beside the files.
+_MOST_FIELDS = 500
+
+#: Bytes of a file that are hashed at a time.
+_PIECE = 1 << 20
+
+#: By the draft of the header, a string; curl's users write it without quotes.
+_KEY = re.compile(r'"?([\x21\x23-\x7e]{1,255})"?')
+
+#: What a form may say once, and what it may say again and again.
+_SINGLE = ("name", "layout", "float_images")
+_REPEATED = ("model", "attack", "defence")
+_OF_DATASET = ("dataset", "first", "count")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a request asks for.
+
+    Attributes:
+        request: The campaign.
+        uploads: Its files; they are open as long as the context that gave them.
+    """
+
+    request: CampaignRequest
+    uploads: list[Upload] = field(default_factory=list)
+
+    def fingerprint(self) -> str:
+        """What distinguishes its content from another's: the form's boundary, for one, does not."""
+        digest = hashlib.sha256(self.request.model_dump_json().encode())
+        for upload in self.uploads:
+            digest.update(b"\0" + upload.name.encode() + b"\0")
+            upload.file.seek(0)
+            while piece := upload.file.read(_PIECE):
+                digest.update(hashlib.sha256(piece).digest())
+            upload.file.seek(0)
+        return digest.hexdigest()
+
+
+@asynccontextmanager
+async def reading(
+    request: Request, body: Body, *, max_images: int, deadline: float
+) -> AsyncGenerator[Submission, None]:
+    """Read a request; the files of it are there within the context, on disk where they are large.
+
+    Args:
+        request: The request, for its Content-Type.
+        body: Its body.
+        max_images: The most files it may have.
+        deadline: When all of it must have arrived, on the clock of ``time.monotonic()``.
+
+    Raises:
+        Problem: It cannot be read, arrives too slowly, or does not follow the schema.
+        ClientGoneError: The caller went away before the end of it.
+    """
+    if media_type_of(request, ACCEPTED) == JSON:
+        async with arriving(deadline):
+            content = await body.read()
+        yield _checked(Submission(_parse(content)))
+        return
+    async with arriving(deadline):
+        form = await _read_form(request, body, max_images)
+    try:
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        uploads = [
+            Upload(file.filename or "image", file.file) for file in files if file.filename or file.size
+        ]
+        yield _checked(Submission(_from_fields(fields), uploads))
+    finally:
+        await form.close()
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The request's Idempotency-Key, if it has one.
+
+    Raises:
+        Problem: It is none.
+    """
+    given = request.headers.getlist("idempotency-key")
+    if not given:
+        return None
+    match = _KEY.fullmatch(given[0].strip())
+    if match is None or len(given) > 1:
+        raise Problem(
+            INVALID_REQUEST,
+            "header Idempotency-Key: It is one string of at most 255 visible ASCII characters.",
+            members={
+                "errors": [
+                    {"where": "header Idempotency-Key", "message": "It is one string of visible ASCII."}
+                ]
+            },
+        )
+    return match[1]
+
+
+def _checked(submission: Submission) -> Submission:
+    if submission.request.dataset is not None and submission.uploads:
+        raise Problem(INVALID_REQUEST, "body: Send images or name a data set, not both.")
+    return submission
+
+
+def _parse(content: bytes | str) -> CampaignRequest:
+    try:
+        return CampaignRequest.model_validate_json(content)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValidationError) -> Problem:
+    errors = error.errors(include_url=False, include_context=False)
+    if errors[0]["type"] == "json_invalid":
+        return not_json(errors[0]["msg"])
+    return invalid_request([{**each, "loc": ("body", *each["loc"])} for each in errors])
+
+
+def _from_fields(fields: list[tuple[str, str]]) -> CampaignRequest:
+    """The campaign that a form describes, in a field ``campaign`` as JSON, or field by field.
+
+    A field of another name is a parameter of every attack that has it, or, written ``ATTACK.NAME``, of one.
+    """
+    whole = [value for name, value in fields if name == "campaign"]
+    if whole:
+        if len(fields) > 1:
+            raise Problem(INVALID_REQUEST, "body campaign: It stands alone; all other fields are files.")
+        return _parse(whole[0])
+    given: dict[str, Any] = {}
+    repeated: dict[str, list[str]] = {name: [] for name in _REPEATED}
+    own: dict[str, dict[str, str]] = {}
+    for name, value in fields:
+        attack, dot, parameter = name.partition(".")
+        if name in _REPEATED:
+            repeated[name].append(value)
+        elif name in _SINGLE or name in _OF_DATASET or name in ("labels", "eot"):
+            given[name] = value
+        elif dot:
+            own.setdefault(attack, {})[parameter] = value
+        else:
+            given.setdefault("parameters", {})[name] = value
+    if strangers := own.keys() - set(repeated["attack"]):
+        raise Problem(INVALID_REQUEST, f"body: {min(strangers)[:80]} is not among the attacks.")
+    given["attacks"] = [
+        {"attack": attack, "parameters": own.get(attack, {}), **_eot(given)} for attack in repeated["attack"]
+    ]
+    defences = {"defences": repeated["defence"]} if repeated["defence"] else {}
+    given["models"] = [{"model": model, **defences} for model in repeated["model"]]
+    given.pop("eot", None)
+    if "dataset" in given:
+        given["dataset"] = {"name": given["dataset"], **{n: given[n] for n in _OF_DATASET[1:] if n in given}}
+    for name in _OF_DATASET[1:]:
+        given.pop(name, None)
+    if given.get("labels", "")[:1] == "[":
+        with suppress(ValueError):
+            given["labels"] = json.loads(given["labels"])
+    try:
+        return CampaignRequest.model_validate(given)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _eot(given: dict[str, Any]) -> dict[str, Any]:
+    return {"eot": given["eot"]} if "eot" in given else {}
+
+
+async def _read_form(request: Request, body: Body, max_images: int) -> FormData:
+    parser = _FormParser(request, body, max_images)
+    try:
+        return await parser.parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise Problem(
+                TOO_MANY_IMAGES,
+                f"The form has more than the {max_images} files that one job may have.",
+                members={"limit": max_images},
+            ) from None
+        if error.message.startswith("Too many fields"):
+            raise Problem(INVALID_REQUEST, f"body: The form has more than {_MOST_FIELDS} fields.") from None
+        raise Problem(MALFORMED_BODY, f"The form cannot be read: {error.message}") from None
+
+
+class _FormParser(MultiPartParser):
+    """Keeps small files in memory and large ones on disk, where the body's limit bounds them."""
+
+    def __init__(self, request: Request, body: Body, max_images: int) -> None:
+        super().__init__(request.headers, self._whole(body), max_files=max_images, max_fields=_MOST_FIELDS)
+        self._ended = False
+
+    def on_end(self) -> None:
+        """Note the closing boundary."""
+        self._ended = True
+
+    async def _whole(self, body: Body) -> AsyncGenerator[bytes, None]:
+        async for chunk in body.stream():
+            yield chunk
+        if not self._ended:
+            raise Problem(MALFORMED_BODY, "The form breaks off before its closing boundary.")

@@ -1,0 +1,200 @@
+"""``/v1/jobs``: campaigns of attacks, and ``GET /v1/datasets``."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from sse_starlette import EventSourceResponse
+from starlette.responses import StreamingResponse
+
+from serving.gateway import problems
+from serving.gateway.access import GatewayRoute, requires
+from serving.gateway.attack.negotiation import choose_media_type
+from serving.gateway.body import Body
+from serving.gateway.jobs.description import EVENTS, IDEMPOTENCY_KEY, JOB_BODY, RESULT, TAKEN_ON
+from serving.gateway.jobs.events import follow, last_event_id
+from serving.gateway.jobs.upload import idempotency_key, reading
+from serving.gateway.openapi import problem_responses
+from serving.gateway.request_id import request_id_of
+from serving.gateway.services import services_of
+from serving.jobs.views import DatasetList, Job, JobList, JobResult, Removal, State
+
+router = APIRouter(tags=["jobs"], route_class=GatewayRoute)
+
+_JSON, _ZIP = "application/json", "application/zip"
+
+#: Bytes of a form around its files.
+_FRAME = 1 << 20
+
+_STORAGE = (problems.INTERNAL_ERROR, problems.STORAGE_UNAVAILABLE, problems.NOT_READY)
+_OF_ONE = (problems.UNKNOWN_JOB, *_STORAGE, problems.STORAGE_FULL)
+
+JobId = Annotated[str, Path(description="The job's id.")]
+
+
+def _owner(request: Request) -> str:
+    """Whose the jobs of this caller are; empty where nobody is asked for a key."""
+    key: str = request.scope["state"].get("key_id", "")
+    return key
+
+
+def _visible(request: Request) -> str | None:
+    """Whose jobs this caller may see: its key's, or everybody's where nobody is asked for a key."""
+    services = services_of(request)
+    return None if services.gate.keyring is None else _owner(request)
+
+
+@router.post(
+    "/v1/jobs",
+    status_code=202,
+    summary="Begin a campaign of attacks on many images",
+    response_model=Job,
+    responses={**TAKEN_ON, **problem_responses(*problems.OF_SUBMISSIONS)},
+    openapi_extra={**JOB_BODY, "parameters": [IDEMPOTENCY_KEY]},
+)
+@requires("attack")
+async def create_job(request: Request) -> Response:
+    """Attack many images with several attacks, on several models, behind several defences.
+
+    Send the images as the files of a form (single images, zip files, `.npz` files), or name a data set of the
+    server. Everything is checked before the job is taken on: the models, every parameter, every image, every
+    label. Where one image cannot be used, none is attacked, and the problem's `images` member names the bad
+    ones. The job outlives this server and whatever works on it.
+
+    With an `Idempotency-Key`, the same request sent again gives the same job, as long as that is kept.
+    """
+    started = time.monotonic()
+    services = services_of(request)
+    settings = services.settings
+    key = idempotency_key(request)
+    with services.jobs.admission.enter() as holding:
+        body = Body(request, limit=settings.jobs_max_bytes + _FRAME, holding=holding)
+        deadline = started + settings.jobs_upload_time
+        async with reading(
+            request, body, max_images=settings.jobs_max_images, deadline=deadline
+        ) as submission:
+            job, _ = await services.jobs.submit(
+                submission, key=key, owner=_owner(request), request_id=request_id_of(request.scope)
+            )
+    return Response(job.model_dump_json(), 202, headers={"Location": job.links.self}, media_type=_JSON)
+
+
+@router.get(
+    "/v1/jobs",
+    summary="List the jobs",
+    responses=problem_responses(*_OF_ONE, problems.INVALID_REQUEST),
+)
+@requires("attack")
+async def list_jobs(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
+    before: Annotated[str | None, Query(description="Only those that are older than this job.")] = None,
+    state: Annotated[State | None, Query(description="Only those in this state.")] = None,
+) -> JobList:
+    """Jobs, newest first. Where the server asks for keys, those of the caller's key."""
+    return await services_of(request).jobs.page(_visible(request), limit=limit, before=before, state=state)
+
+
+@router.get("/v1/jobs/{job}", summary="Ask how a job is", responses=problem_responses(*_OF_ONE))
+@requires("attack")
+async def get_job(request: Request, job: JobId) -> Job:
+    """Its state, and how far each attack on each model behind each defence is."""
+    return await services_of(request).jobs.get(job, _visible(request))
+
+
+@router.get(
+    "/v1/jobs/{job}/events",
+    summary="Follow a job",
+    response_class=EventSourceResponse,
+    responses={**EVENTS, **problem_responses(*_OF_ONE, problems.INVALID_REQUEST, problems.OVERLOADED)},
+)
+@requires("attack")
+async def follow_job(
+    request: Request,
+    job: JobId,
+    last_seen: Annotated[
+        str | None,
+        Header(alias="Last-Event-ID", description="The last event that was seen; those after it follow."),
+    ] = None,
+    after: Annotated[
+        str | None, Query(description="The same, for callers that cannot set the header.")
+    ] = None,
+) -> Response:
+    """What happens to a job, as server-sent events, from its beginning or from the last one that was seen.
+
+    The events are `queued`, `running`, `progress`, and one of `succeeded`, `failed` and `cancelled`, after
+    which the stream ends. It ends too when the server shuts down: come back with the last event's id.
+    """
+    services = services_of(request)
+    return await follow(
+        services.jobs,
+        job,
+        _visible(request),
+        last_event_id(last_seen or after),
+        services.settings.jobs_streams,
+    )
+
+
+@router.get(
+    "/v1/jobs/{job}/result",
+    summary="Ask what a job came to",
+    response_model=JobResult,
+    responses={
+        **RESULT,
+        **problem_responses(
+            *_OF_ONE, problems.INVALID_REQUEST, problems.JOB_NOT_FINISHED, problems.NOT_ACCEPTABLE
+        ),
+    },
+)
+@requires("attack")
+async def get_result(
+    request: Request,
+    job: JobId,
+    form: Annotated[
+        Literal["json", "zip"] | None,
+        Query(alias="format", description="In place of the Accept header: json or zip."),
+    ] = None,
+    images: Annotated[
+        bool, Query(description="Whether the JSON has what came of every single image.")
+    ] = True,
+    partial: Annotated[
+        bool, Query(description="Answer for a job that still runs, too, with what there is so far.")
+    ] = False,
+) -> Response:
+    """Accuracies with their intervals, success rates, norms, counts, doubts, and every image's outcome.
+
+    As a zip file: the same with tables as CSV and Markdown, figures as SVG, the adversarial images as PNG,
+    and exactly, as `.npy`, where the job asked for `float_images`.
+    """
+    named = {"json": _JSON, "zip": _ZIP}
+    media_type = named[form] if form else choose_media_type(request.headers.get("accept"), (_JSON, _ZIP))
+    service = services_of(request).jobs
+    result = await service.result(job, _visible(request), partial=partial)
+    if media_type == _ZIP:
+        disposition = {"Content-Disposition": f'attachment; filename="holdfast-job-{result.job}.zip"'}
+        return StreamingResponse(service.package(result), headers=disposition, media_type=_ZIP)
+    return Response(await service.render(result, images=images), media_type=_JSON)
+
+
+@router.delete(
+    "/v1/jobs/{job}", summary="Cancel a job, or delete a finished one", responses=problem_responses(*_OF_ONE)
+)
+@requires("attack")
+async def delete_job(request: Request, job: JobId) -> Removal:
+    """A job that waits or runs is cancelled, and keeps what it has; a finished one is deleted with all of it.
+
+    A worker that is at it stops between two steps of its attack, a second later at most.
+    """
+    deleted = await services_of(request).jobs.remove(job, _visible(request))
+    return Removal(id=job, outcome="deleted" if deleted else "cancelled")
+
+
+@router.get(
+    "/v1/datasets", summary="List the data sets", responses=problem_responses(problems.INTERNAL_ERROR)
+)
+@requires("attack")
+async def list_datasets(request: Request) -> DatasetList:
+    """The data sets that the server has, which a job may name in place of sending images."""
+    return DatasetList(datasets=await services_of(request).jobs.datasets())
