@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from serving.backends.base import (
 from serving.backends.batching import Batcher, Outputs
 from serving.backends.catalogue import Catalogue
 from serving.backends.cores import count_cores
+from serving.backends.load import Load
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -53,6 +54,7 @@ class _Graph:
     """One opened graph and which outputs it has. Compared and hashed by identity: it is a lane."""
 
     bundle: Bundle
+    defence: Defence
     session: ort.InferenceSession
     outputs: list[str]
 
@@ -79,6 +81,7 @@ class OnnxBackend:
         max_delay: Seconds for which a busy worker may hold back a batch that is not full.
         queue: The most images that may wait.
         threads: Threads for one batch; 0 chooses them for this machine.
+        on_batch: Told of every batch: model, version, defence and images; called in a worker thread.
     """
 
     name = "onnxruntime"
@@ -91,6 +94,7 @@ class OnnxBackend:
         max_delay: float = 0.0,
         queue: int = 256,
         threads: int = 0,
+        on_batch: Callable[[str, str, str, int], None] = lambda *_: None,
     ) -> None:
         cores = count_cores()
         self.threads = threads or min(cores, _MAX_THREADS)
@@ -100,8 +104,10 @@ class OnnxBackend:
         self._catalogue = Catalogue()
         self._graphs: dict[_Place, _Graph] = {}
         self._reloading = asyncio.Lock()
+        self._on_batch = on_batch
+        self._queue = queue
         self._batcher: Batcher[_Graph] = Batcher(
-            _run, max_batch=max_batch, max_queue=queue, max_delay=max_delay, workers=self.workers
+            self._run_batch, max_batch=max_batch, max_queue=queue, max_delay=max_delay, workers=self.workers
         )
         self._state = "new"
 
@@ -145,6 +151,10 @@ class OnnxBackend:
         """Whether every graph is open and warm."""
         return self._state == "ready"
 
+    def load(self) -> Load:
+        """See :meth:`serving.backends.load.Loaded.load`."""
+        return Load(self._batcher.waiting, self._batcher.running, self._queue)
+
     def models(self) -> Sequence[Bundle]:
         """The bundles that are served, by name, oldest version first."""
         return self._catalogue.bundles
@@ -171,6 +181,11 @@ class OnnxBackend:
         answer = await self._batcher.submit(graph, images, deadline=deadline)
         found = dict(zip(graph.outputs, answer.outputs, strict=True))
         return Prediction(found["logits"], found.get("manifold"), answer.timings, found.get("step"))
+
+    def _run_batch(self, graph: _Graph, images: NDArray[np.float32]) -> Outputs:
+        outputs = _run(graph, images)
+        self._on_batch(graph.bundle.name, graph.bundle.version, graph.defence, len(images))
+        return outputs
 
     def _forget(self, leaving: dict[_Place, _Graph]) -> None:
         """Give back graphs that were withdrawn, but for what has come back in the meantime."""
@@ -253,7 +268,7 @@ class OnnxBackend:
                 break
             # ONNX Runtime counts the thread that calls it as one of its own; here several call.
             threads = self.threads * self.workers - self.workers + 1
-            graph = _open_graph(bundle, DEFENDED[defence], threads=threads)
+            graph = _open_graph(bundle, defence, threads=threads)
             self._warm_up(graph)
             graphs[bundle.name, bundle.version, defence] = graph
         return graphs
@@ -275,7 +290,8 @@ class OnnxBackend:
                 )
 
 
-def _open_graph(bundle: Bundle, filename: str, *, threads: int) -> _Graph:
+def _open_graph(bundle: Bundle, defence: Defence, *, threads: int) -> _Graph:
+    filename = DEFENDED[defence]
     try:
         session = open_session(bundle, filename, threads=threads)
     except HoldfastError:
@@ -294,7 +310,7 @@ def _open_graph(bundle: Bundle, filename: str, *, threads: int) -> _Graph:
             f"asks for images {expected} and an answer that begins with logits.",
             hint="Export the bundle again with: holdfast export",
         )
-    return _Graph(bundle, session, outputs)
+    return _Graph(bundle, defence, session, outputs)
 
 
 def _run(graph: _Graph, images: NDArray[np.float32]) -> Outputs:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from holdfast import npy
 from holdfast.bundle import WEIGHTS, Bundle, BundleNotFoundError, ModelStore
 from holdfast.manifest import Defence
+from serving import tracing
 from serving.backends.base import (
     BackendError,
     DeadlineExceededError,
@@ -38,6 +39,7 @@ from serving.backends.base import (
     UnsupportedDefenceError,
 )
 from serving.backends.catalogue import Catalogue
+from serving.backends.load import Load
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +170,10 @@ class TorchServeBackend:
         """See :meth:`serving.backends.base.Backend.reload`; here nothing can be taken."""
         raise ReloadUnsupportedError("TorchServe takes its models only when it starts.")
 
+    def load(self) -> Load:
+        """See :meth:`serving.backends.load.Loaded.load`; what is sent waits and runs at TorchServe."""
+        return Load(waiting=0, running=len(self._calls), limit=self._max_in_flight)
+
     async def predict(
         self,
         name: str,
@@ -254,12 +260,14 @@ class TorchServeBackend:
         if request_id := self._request_id():
             headers["X-Request-Id"] = request_id
         path, body = f"/predictions/{bundle.name}/{bundle.version}", npy.encode(images)
-        try:
-            return await client.post(path, content=body, headers=headers)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            # A kept connection may be closed just as it is used again. A prediction changes nothing, so it
-            # may be asked for twice.
-            return await client.post(path, content=body, headers=headers)
+        with tracing.call("TorchServe", f"{self._url}{path}"):
+            headers |= tracing.headers()
+            try:
+                return await client.post(path, content=body, headers=headers)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                # A kept connection may be closed just as it is used again. A prediction changes nothing, so
+                # it may be asked for twice.
+                return await client.post(path, content=body, headers=headers)
 
     async def _wait_for(self, bundles: Sequence[Bundle]) -> list[Bundle]:
         """Those of the bundles that TorchServe serves, once it answers."""

@@ -11,12 +11,13 @@ What a route requires is checked before anything of the request is read, be it a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, Literal, TypeVar, get_args
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
+from serving import tracing
 from serving.gateway.parsed_body import read_first
 from serving.gateway.services import services_of
 
@@ -87,7 +88,9 @@ class GatewayRoute(APIRoute):
         handle = self.handler()
 
         async def guarded(request: Request) -> Response:
-            await services_of(request).gate.admit(request.scope, self.access)
+            services = services_of(request)
+            tracing.name_request(request.method, services.templates.get(self.endpoint, self.path))
+            await services.gate.admit(request.scope, self.access)
             return await handle(request)
 
         return guarded
@@ -99,12 +102,21 @@ def routes_of(router: APIRouter) -> Iterator[GatewayRoute]:
     Raises:
         TypeError: One is not guarded.
     """
+    return (route for route, _ in _places(router, ""))
+
+
+def templates_of(routers: Iterable[APIRouter]) -> dict[Callable[..., Any], str]:
+    """The address of every route, such as ``/v1/models/{model}``, by the function that answers."""
+    return {route.endpoint: template for router in routers for route, template in _places(router, "")}
+
+
+def _places(router: APIRouter, prefix: str) -> Iterator[tuple[GatewayRoute, str]]:
     for route in router.routes:
         included = getattr(route, "original_router", None)  # as FastAPI keeps an included router
         if isinstance(included, APIRouter):
-            yield from routes_of(included)
+            yield from _places(included, prefix + route.include_context.prefix)  # type: ignore[attr-defined]
         elif isinstance(route, GatewayRoute):
-            yield route
+            yield route, prefix + route.path
         else:
             raise TypeError(
                 f"{getattr(route, 'path', route)} is not guarded: make its router with "

@@ -47,4 +47,10 @@ class AccessLogMiddleware:
                 "status": status,
                 "duration_ms": round(milliseconds, 2),
             }
-            logger.log(level, "%s %s %d %.1f ms", *fields.values(), extra={"fields": fields})
+            message = ("%s %s %d %.1f ms", *fields.values())
+            client, key = scope.get("client"), scope["state"].get("key_id")
+            if client:
+                fields["client"] = client[0]
+            if key:
+                fields["key"] = key  # its id, which is no secret
+            logger.log(level, *message, extra={"fields": fields})

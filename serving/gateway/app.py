@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,10 +10,11 @@ from fastapi import FastAPI, Request, Response
 
 from holdfast.bundle import ModelStore
 from holdfast.images import ImageLimits
+from serving import tracing
 from serving.backends.base import Backend
 from serving.backends.cores import count_cores
 from serving.gateway import openapi, problems
-from serving.gateway.access import routes_of
+from serving.gateway.access import routes_of, templates_of
 from serving.gateway.access_log import CLIENT_GONE, AccessLogMiddleware
 from serving.gateway.admission import Admission
 from serving.gateway.attack.service import AttackService
@@ -26,6 +28,7 @@ from serving.gateway.guard import GuardMiddleware
 from serving.gateway.jobs.service import JobService
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
+from serving.gateway.observing import MetricsMiddleware
 from serving.gateway.oip import routes as oip
 from serving.gateway.rate_limit import RateLimitHeadersMiddleware
 from serving.gateway.request_id import RequestIdMiddleware
@@ -38,7 +41,8 @@ from serving.settings import Settings, load_settings
 
 #: Where every route of the gateway is from.
 ROUTERS = tuple(
-    module.router for module in (classify, attack, attacks, jobs, models, oip, health, metrics_route, admin, pages)
+    module.router
+    for module in (classify, attack, attacks, jobs, models, oip, health, metrics_route, admin, pages)
 )
 
 
@@ -56,14 +60,15 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         UsageError: A setting in the environment cannot be used.
     """
     settings = settings or load_settings()
-    backend = backend or make_backend(settings)
+    metrics = Metrics()
+    backend = backend or make_backend(settings, metrics)
     attacker = make_attacker(settings)
     decoder = Decoder(
         ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels), threads=count_cores()
     )
     lifecycle = Lifecycle(backend, ModelStore(settings.model_store), settings.default_model)
-    metrics = Metrics()
     gate = make_gate(settings, metrics)
+    templates = templates_of(ROUTERS)
     jobs_service = JobService(settings, lifecycle, metrics)
 
     @asynccontextmanager
@@ -78,6 +83,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
             await lifecycle.stop()
             decoder.close()
             gate.close()
+            await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title=openapi.TITLE,
@@ -94,6 +100,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         classifier=Classifier(backend, decoder, metrics),
         metrics=metrics,
         gate=gate,
+        templates=templates,
         attacks=AttackService(attacker, backend, decoder, metrics, budget=settings.attack_budget),
         jobs=jobs_service,
     )
@@ -107,7 +114,10 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
     app.add_middleware(GuardMiddleware)
     app.add_middleware(RateLimitHeadersMiddleware)
     allow_origins(app, settings.cors_origins)
+    app.add_middleware(MetricsMiddleware, metrics=metrics, templates=templates)
     app.add_middleware(AccessLogMiddleware)
+    if tracing.start():
+        app.add_middleware(tracing.wrap)
     app.add_middleware(RequestIdMiddleware)
     return app
 

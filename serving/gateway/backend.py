@@ -5,12 +5,13 @@ from __future__ import annotations
 from holdfast.bundle import ModelStore
 from serving.attacking.base import Attacker
 from serving.backends.base import Backend
+from serving.gateway.metrics import Metrics
 from serving.gateway.request_id import current_request_id
 from serving.settings import Settings
 
 
-def make_backend(settings: Settings) -> Backend:
-    """The backend that ``settings.backend`` names, not started yet."""
+def make_backend(settings: Settings, metrics: Metrics) -> Backend:
+    """The backend that ``settings.backend`` names, not started yet; it tells ``metrics`` of its batches."""
     store = ModelStore(settings.model_store)
     if settings.backend == "torchserve":
         from serving.backends.torchserve import TorchServeBackend
@@ -29,6 +30,7 @@ def make_backend(settings: Settings) -> Backend:
         max_delay=settings.max_delay,
         queue=settings.queue,
         threads=settings.threads,
+        on_batch=metrics.observe_batch,
     )
 
 

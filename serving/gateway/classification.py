@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from holdfast.bundle import Bundle
 from holdfast.manifest import Defence, Manifest
 from holdfast.probabilities import probabilities
+from serving import tracing
 from serving.backends.base import Backend, DeadlineExceededError, Prediction
 from serving.gateway.decoding import Decoder
 from serving.gateway.metrics import Metrics
@@ -66,8 +67,10 @@ class Classifier:
             BackendError: There is no answer.
         """
         decoding = time.monotonic()
-        pixels = await self._decoder.decode(images, bundle.manifest.input, deadline=deadline)
+        with tracing.span("decode", images=len(images)):
+            pixels = await self._decoder.decode(images, bundle.manifest.input, deadline=deadline)
         decoded = time.monotonic()
+        self._metrics.observe_decoding(bundle.name, bundle.version, defence, decoded - decoding)
         if decoded > deadline:
             raise DeadlineExceededError("The time for this request ran out before the model could begin.")
         prediction, predictions = await self.predict(
@@ -106,10 +109,20 @@ class Classifier:
         Raises:
             BackendError: There is no answer.
         """
-        prediction = await self._backend.predict(
-            bundle.name, bundle.version, pixels, defence=defence, deadline=deadline
-        )
+        asked = time.monotonic()
+        images = len(pixels)
+        with tracing.span(
+            "predict", model=bundle.name, version=bundle.version, defence=defence, images=images
+        ):
+            prediction = await self._backend.predict(
+                bundle.name, bundle.version, pixels, defence=defence, deadline=deadline
+            )
+            timings = prediction.timings
+            tracing.past("queue", asked, timings.queue)
+            tracing.past("inference", asked + timings.queue, timings.inference, batch=timings.batch_size)
         predictions = word(prediction, bundle.manifest, top_k)
+        labels = (bundle.name, bundle.version, defence)
+        self._metrics.observe_prediction(*labels, timings.queue, timings.inference, images)
         self._metrics.count_verdicts(bundle, defence, predictions)
         return prediction, predictions
 

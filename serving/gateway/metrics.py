@@ -6,9 +6,8 @@ value that a caller can make up: a route is its template, a model one that is se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -41,9 +40,6 @@ _STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, *_REQUEST_BUCKETS[:-1])
 #: Seconds: an attack is some hundreds of predictions.
 _ATTACK_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-
-#: The parts of a classification that are timed.
-Stage = Literal["decode", "queue", "inference"]
 
 
 @dataclass(slots=True)
@@ -175,14 +171,17 @@ class Metrics:
         labels = (route, known, subject.model, subject.version, subject.defence, str(status))
         self._requests.labels(*labels).observe(seconds)
 
-    def observe_stages(
-        self, model: str, version: str, defence: str, stages: Mapping[Stage, float], images: int = 0
+    def observe_decoding(self, model: str, version: str, defence: str, seconds: float) -> None:
+        """Note how long a request's images took to be decoded."""
+        self._stages.labels("decode", model, version, defence).observe(seconds)
+
+    def observe_prediction(
+        self, model: str, version: str, defence: str, queue: float, inference: float, images: int
     ) -> None:
-        """Note how long the parts of a classification took, in seconds, and count its images."""
-        for stage, seconds in stages.items():
-            self._stages.labels(stage, model, version, defence).observe(seconds)
-        if images:
-            self._images.labels(model, version, defence).inc(images)
+        """Note how long a request's images waited and ran, in seconds, and count them."""
+        self._stages.labels("queue", model, version, defence).observe(queue)
+        self._stages.labels("inference", model, version, defence).observe(inference)
+        self._images.labels(model, version, defence).inc(images)
 
     def observe_batch(self, model: str, version: str, defence: str, images: int) -> None:
         """Note that so many images ran through a model together."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
@@ -28,6 +30,7 @@ class Services:
     classifier: Classifier
     metrics: Metrics
     gate: Gate
+    templates: Mapping[Callable[..., Any], str]
     attacks: AttackService
     jobs: JobService
 

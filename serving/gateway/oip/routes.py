@@ -17,6 +17,7 @@ from serving.gateway.access import GatewayRoute, Handler, requires
 from serving.gateway.body import Body
 from serving.gateway.classification import choose_defence
 from serving.gateway.disconnect import CancelOnDisconnect
+from serving.gateway.observing import note_subject
 from serving.gateway.oip.description import INDEX_BODY, INFER_ANSWER, INFER_BODY, error_responses
 from serving.gateway.oip.schemas import (
     Live,
@@ -265,6 +266,7 @@ async def _infer(request: Request, model: str, version: str | None) -> Response:
 
         asked = await services.decoder.run(parse, size=len(content))
         defence = choose_defence(bundle, asked.defence)
+        note_subject(request.scope, bundle.name, bundle.version, defence)
         async with CancelOnDisconnect(request.receive):
             prediction, _ = await services.classifier.predict(
                 bundle, asked.images, defence=defence, top_k=1, deadline=deadline

@@ -15,6 +15,7 @@ from serving.gateway.attack.request import AttackQuery, read_request
 from serving.gateway.attack.schemas import AttackAnswer
 from serving.gateway.body import Body
 from serving.gateway.disconnect import CancelOnDisconnect
+from serving.gateway.observing import note_subject
 from serving.gateway.openapi import problem_responses
 from serving.gateway.request_id import request_id_of
 from serving.gateway.routing import route_key
@@ -126,6 +127,7 @@ async def _attack(request: Request, model: str, version: str | None) -> Response
     settings = services.settings
     deadline = started + settings.attack_deadline
     bundle = services.lifecycle.catalogue.find(model, version, key=route_key(request))
+    note_subject(request.scope, bundle.name, bundle.version)
     media_type = choose_media_type(request.headers.get("accept"), (_JSON, _PNG))
     with services.admission.enter() as holding:
         body = Body(request, limit=settings.max_body_bytes, holding=holding)

@@ -13,6 +13,7 @@ from serving.gateway.access import GatewayRoute, Handler, requires
 from serving.gateway.body import Body
 from serving.gateway.classification import choose_defence
 from serving.gateway.disconnect import CancelOnDisconnect
+from serving.gateway.observing import note_subject
 from serving.gateway.openapi import CLASSIFY_BODY, problem_responses
 from serving.gateway.problems import invalid_request
 from serving.gateway.request_id import request_id_of
@@ -123,6 +124,7 @@ async def _classify(request: Request, model: str, version: str | None, options: 
     deadline = started + settings.deadline
     bundle = services.lifecycle.catalogue.find(model, version, key=route_key(request))
     defence = choose_defence(bundle, options.defence)
+    note_subject(request.scope, bundle.name, bundle.version, defence)
     with services.admission.enter() as holding:
         body = Body(request, limit=settings.max_body_bytes, holding=holding)
         images = await read_uploads(request, body, max_images=settings.max_images, deadline=deadline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from serving.backends.load import Loaded
 from serving.gateway import problems
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.metrics import MEDIA_TYPE
@@ -27,7 +28,11 @@ router = APIRouter(tags=["health"], route_class=GatewayRoute)
 )
 @requires("metrics")
 async def metrics(request: Request) -> Response:
-    """Images by the verdict of their model's manifold evidence: the live monitor of suspicious traffic."""
+    """What has been counted and measured since the server began, and how it is at this moment."""
     services = services_of(request)
+    backend, state = services.lifecycle.backend, services.lifecycle.state
+    up = await backend.ready()
+    load = backend.load() if isinstance(backend, Loaded) else None
+    services.metrics.set_backend(backend.name, ready=up and state == "ready", up=up, load=load)
     await services.jobs.measure()
     return Response(services.metrics.render(), media_type=MEDIA_TYPE)
