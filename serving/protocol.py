@@ -269,7 +269,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         request_id = os.urandom(16).hex()
         self.transport.write(_response(problem, request_id))
-        self.on_refusal(problem, request_id, self.client[0] if self.client else "")
+        type(self).on_refusal(problem, request_id, self.client[0] if self.client else "")
         self.loop.call_later(_LINGER, self._close)
 
     def _close(self) -> None:

@@ -17,6 +17,7 @@ from serving.gateway import openapi, problems
 from serving.gateway.access import routes_of, templates_of
 from serving.gateway.access_log import CLIENT_GONE, AccessLogMiddleware
 from serving.gateway.admission import Admission
+from serving.gateway.attack.describing import FACTS
 from serving.gateway.attack.service import AttackService
 from serving.gateway.backend import make_attacker, make_backend
 from serving.gateway.body import ClientGoneError
@@ -113,7 +114,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
     # The last one added is the first to see a request.
     app.add_middleware(GuardMiddleware)
     app.add_middleware(RateLimitHeadersMiddleware)
-    allow_origins(app, settings.cors_origins)
+    allow_origins(app, settings.cors_origins, tuple(FACTS))
     app.add_middleware(MetricsMiddleware, metrics=metrics, templates=templates)
     app.add_middleware(AccessLogMiddleware)
     if tracing.start():

@@ -15,7 +15,7 @@ from serving.gateway.uploads import FORM, IMAGE_TYPES, JSON
 _REFERENCE = "#/components/schemas/{}"
 
 #: The headers that an answer has which is the PNG itself.
-_FACTS = {
+FACTS = {
     "Holdfast-Model": "Name and version.",
     "Holdfast-Attack": "Its name.",
     "Holdfast-Defence": "The one under attack.",
@@ -95,7 +95,7 @@ def answers() -> dict[int | str, dict[str, Any]]:
     """The answer in its two forms."""
     facts = {
         name: {"description": description, "schema": {"type": "string"}}
-        for name, description in _FACTS.items()
+        for name, description in FACTS.items()
     }
     said = "These are there where the answer is the PNG."
     return {
