@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from holdfast.attacking.parameters import Chosen
+from holdfast.attacks.arrays import like, to_numpy
 from holdfast.attacks.loss import Loss
-from holdfast.attacks.oracle import Oracle
+from holdfast.attacks.oracle import Array, Oracle
 from holdfast.attacks.parameters import TWICE, announced
 
 _ROUNDS = 3
@@ -61,17 +62,19 @@ class Speed:
     batch_size: int
 
 
-def measure(oracle: Oracle, images: np.ndarray) -> Speed:
+def measure(oracle: Oracle, images: Array) -> Speed:
     """Measure a model's passes.
 
     Args:
         oracle: The model that attacks are crafted on.
-        images: A batch of the size that the attacks will have.
+        images: A batch of the size that the attacks will have, as the oracle takes them.
     """
-    labels = np.zeros(len(images), dtype=np.int64)
+    labels = like(np.zeros(len(images), dtype=np.int64), images)
+    # What is on an accelerator is there when it has come to the host, and not before.
     return Speed(
-        forward=_time(lambda: oracle.logits(images)) / len(images),
-        gradient=_time(lambda: oracle.gradient(images, labels, Loss.CROSS_ENTROPY)) / len(images),
+        forward=_time(lambda: to_numpy(oracle.logits(images))) / len(images),
+        gradient=_time(lambda: to_numpy(oracle.gradient(images, labels, Loss.CROSS_ENTROPY).gradient))
+        / len(images),
         batch_size=len(images),
     )
 

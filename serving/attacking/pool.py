@@ -1,8 +1,8 @@
 """Attacks in worker processes of their own, so that classification goes on meanwhile.
 
-Who owns what: a slot stands for one worker at work (:mod:`serving.attacking.turns`), and a busy worker belongs to
-the task that holds the slot, until it is idle again or dead. An idle worker belongs to the pool. Workers start
-with the first attack that needs one, and stay.
+Who owns what: a slot stands for one worker at work (:mod:`serving.attacking.turns`), and a busy worker
+belongs to the task that holds the slot, until it is idle again or dead. An idle worker belongs to the pool.
+Workers start with the first attack that needs one, and stay.
 """
 
 from __future__ import annotations

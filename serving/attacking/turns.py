@@ -61,6 +61,11 @@ class Turns:
         """Refuse what comes from now on, and what waits when its turn comes."""
         self._closed = True
 
+    def cancel(self) -> None:
+        """Break off what is being done."""
+        for task in self._tasks:
+            task.cancel()
+
     async def finished(self) -> None:
         """Wait until nothing is being done."""
         if self._tasks:

@@ -15,7 +15,7 @@ from holdfast.console import stderr, stdout
 from serving.torchserve.config import HEAP_PATTERN, LaunchSettings
 from serving.torchserve.java import find_java
 from serving.torchserve.launch import TorchServe, free_port
-from serving.torchserve.models import find_archives
+from serving.torchserve.models import ServedModel, find_archives
 
 app = typer.Typer()
 
@@ -56,6 +56,15 @@ def torchserve(
         int | None,
         typer.Option(min=1, max=256, help="Python processes per model. [default: what the archive says]"),
     ] = None,
+    attack_workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=256,
+            help="Python processes per model for attacks, beside those that classify; 0 leaves attacks to "
+            "the gateway's own.",
+        ),
+    ] = _DEFAULTS.attack_workers,
     heap: Annotated[
         str,
         typer.Option(
@@ -79,6 +88,7 @@ def torchserve(
         management_port=free_port() if management_port == 0 else management_port,
         metrics_port=metrics_port or free_port(),
         workers=workers,
+        attack_workers=attack_workers,
         heap=heap,
         startup_timeout=startup_timeout,
     )
@@ -112,8 +122,14 @@ class _Stop:
         self._asked = True
 
 
+def _classifying(server: TorchServe) -> list[ServedModel]:
+    return [model for model in server.models if not model.attacks]
+
+
 def _announce(server: TorchServe) -> None:
-    models = ", ".join(f"{model.record.name} version {model.record.version}" for model in server.models)
+    models = ", ".join(
+        f"{model.record.name} version {model.record.version}" for model in _classifying(server)
+    )
     lines = [
         f"TorchServe is ready on {server.url} and serves {models}.",
         f"Metrics: http://127.0.0.1:{server.settings.metrics_port}/metrics · log: {server.log_path}",

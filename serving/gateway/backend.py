@@ -39,7 +39,7 @@ def make_attacker(settings: Settings) -> Attacker:
     from serving.attacking.pool import AttackPool
     from serving.attacking.process import WorkerSettings
 
-    return AttackPool(
+    pool = AttackPool(
         workers=settings.attack_workers,
         settings=WorkerSettings(
             threads=settings.attack_threads,
@@ -48,4 +48,15 @@ def make_attacker(settings: Settings) -> Attacker:
         ),
         queue=settings.attack_queue,
         grace=settings.attack_grace,
+    )
+    if settings.backend != "torchserve":
+        return pool
+    from serving.attacking.torchserve import TorchServeAttacker
+
+    return TorchServeAttacker(
+        settings.torchserve_url,
+        pool,
+        workers=settings.attack_workers or 1,
+        queue=settings.attack_queue,
+        request_id=current_request_id.get,
     )

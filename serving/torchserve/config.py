@@ -42,6 +42,9 @@ class LaunchSettings(BaseModel):
     workers: Annotated[
         int | None, Field(ge=1, le=256, description="Per model; None: what the archive says.")
     ] = None
+    attack_workers: Annotated[
+        int, Field(ge=0, le=256, description="Per model, for attacks, beside those that classify.")
+    ] = 1
     queue_size: Annotated[int, Field(ge=1, le=100_000, description="Requests that may wait, per model.")] = (
         128
     )

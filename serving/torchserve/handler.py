@@ -7,6 +7,10 @@ batch of images as ``.npy``, answered with their logits. The header ``X-Holdfast
 ``defence`` of the JSON, names a defence that the model offers. Requests that TorchServe batched run together,
 those of one defence at a time; one that cannot be used is answered by itself, with its own status and an
 RFC 9457 problem, and the others never notice.
+
+The same file runs in a model's workers for attacks, which ``holdfast torchserve`` starts beside those that
+classify. There a batch of images comes with an order in the header ``X-Holdfast-Attack``
+(:mod:`holdfast.attacking.remote`), and is answered with what came of the attack.
 """
 
 from __future__ import annotations
@@ -15,8 +19,10 @@ import base64
 import binascii
 import json
 import logging
+import os
 import time
 import warnings
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +33,8 @@ from numpy.typing import NDArray
 
 from holdfast import images, npy
 from holdfast.archive import check_directory
+from holdfast.attacking import remote
+from holdfast.attacking.torch_oracles import open_torch_oracle
 from holdfast.bundle import MANIFEST, TORCHSCRIPT, read_manifest
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.manifest import Defence, Manifest
@@ -45,6 +53,9 @@ MAX_BATCH = 128
 
 #: Names the defence, for bodies that are not JSON.
 DEFENCE_HEADER = "x-holdfast-defence"
+
+#: How far workers for attacks stand back behind those that classify: all the way.
+NICENESS = 19
 
 #: The status of each thing that can be wrong with a request, the first that fits; the gateway's are the same.
 STATUSES: tuple[tuple[type[HoldfastError], HTTPStatus], ...] = (
@@ -77,6 +88,10 @@ class HoldfastHandler:
         # TorchScript is a program: nothing of it is read before its hash has been compared.
         self.record = check_directory(directory, (TORCHSCRIPT, MANIFEST))
         self.manifest = read_manifest(directory)
+        self.attacks = str(context.model_name).endswith(remote.SUFFIX)
+        if self.attacks:
+            with suppress(OSError, AttributeError):
+                os.nice(NICENESS)
         gpu = properties.get("gpu_id")
         on_gpu = gpu is not None and torch.cuda.is_available()
         self.device = torch.device(f"cuda:{gpu}" if on_gpu else "cpu")
@@ -104,8 +119,12 @@ class HoldfastHandler:
         batches: dict[int, NDArray[np.float32]] = {}
         groups: dict[Defence, list[int]] = {}
         arrays: set[int] = set()
+        answers: dict[int, str] = {}
         for index, request in enumerate(requests):
             try:
+                if (order := header_of(context, index, remote.HEADER.lower())) is not None:
+                    answers[index] = self.attack(request, order, context, index)
+                    continue
                 body, asked = read_body(request, header_of(context, index, DEFENCE_HEADER))
                 batches[index] = self.read(body, explain=is_explanation(context, index))
                 groups.setdefault(self.choose(asked), []).append(index)
@@ -113,7 +132,6 @@ class HoldfastHandler:
                     arrays.add(index)
             except HoldfastError as error:
                 problems[index] = error
-        answers: dict[int, str] = {}
         for defence, group in groups.items():
             answers |= self.answer({index: batches[index] for index in group}, arrays, defence, context)
         problems |= {index: BROKEN for group in groups.values() for index in group if index not in answers}
@@ -121,6 +139,26 @@ class HoldfastHandler:
             refuse(problems[index], context, index) if index in problems else answers[index]
             for index in range(len(requests))
         ]
+
+    def attack(self, request: dict[str, Any], text: str, context: Context, index: int) -> str:
+        """Carry out an order for an attack; return its answer.
+
+        Raises:
+            HoldfastError: This worker attacks nothing, or the order cannot be carried out.
+        """
+        if not self.attacks:
+            raise UsageError(
+                "This worker classifies, and attacks nothing.",
+                hint=f"Send orders to the model {self.record.name}{remote.SUFFIX}.",
+            )
+        order = remote.parse_order(text)
+        defence = self.choose(header_of(context, index, DEFENCE_HEADER))
+        batch = npy.decode(find_body(request), self.manifest.input, max_images=MAX_IMAGES)
+        attacked = torch.tensor(np.clip(batch, 0, 1), device=self.device)
+        oracle = open_torch_oracle(self.network, self.manifest, defence)
+        found = remote.carry_out(oracle, attacked, order)
+        context.set_response_content_type(index, "application/json")
+        return json.dumps({**self.about(defence), **found})
 
     def choose(self, asked: str | None) -> Defence:
         """The defence that was asked for; the model's first where none was, or ``default``.
@@ -166,10 +204,7 @@ class HoldfastHandler:
         began = time.perf_counter()
         found = self.predict(np.concatenate(list(batches.values())), defence)
         about = {
-            "model": self.record.name,
-            "version": self.record.version,
-            "weights": self.record.weights,
-            "defence": defence,
+            **self.about(defence),
             "inference_seconds": round(time.perf_counter() - began, 6),
             "batch_size": len(found["logits"]),
         }
@@ -187,6 +222,15 @@ class HoldfastHandler:
             context.set_response_content_type(index, "application/json")
             count_verdicts(part, self.manifest, defence, context)
         return answers
+
+    def about(self, defence: Defence) -> dict[str, Any]:
+        """What every answer says of the model."""
+        return {
+            "model": self.record.name,
+            "version": self.record.version,
+            "weights": self.record.weights,
+            "defence": defence,
+        }
 
     def predict(
         self, batch: NDArray[np.float32], defence: Defence = "none"

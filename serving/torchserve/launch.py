@@ -31,7 +31,7 @@ from holdfast.errors import MissingExtraError, UsageError
 from serving.torchserve.config import HOST, LOG, MANAGEMENT_SOCKET, LaunchSettings, logging_config, properties
 from serving.torchserve.errors import TorchServeError
 from serving.torchserve.java import Java
-from serving.torchserve.models import ServedModel, prepare
+from serving.torchserve.models import ServedModel, prepare, prepare_attacks
 
 _MAIN = "org.pytorch.serve.ModelServer"
 _LOG_CONFIG, _CONFIG, _CONSOLE = "log4j2.xml", "config.properties", "console.log"
@@ -115,7 +115,9 @@ class TorchServe:
                 (self._directory / name).mkdir()
             models = self._directory / "models"
             self.models = [prepare(archive, models, self.settings.workers) for archive in self._archives]
-            names = [model.record.name for model in self.models]
+            if workers := self.settings.attack_workers:
+                self.models += [prepare_attacks(model, models, workers) for model in self.models]
+            names = [model.name for model in self.models]
             (self._directory / _CONFIG).write_text(
                 properties(self.settings, self._directory, names), encoding="ascii"
             )

@@ -42,7 +42,7 @@ def archived_store(
 @pytest.fixture(scope="session")
 def torchserve(archived_store: Path) -> Iterator[TorchServe]:
     """TorchServe, answering. Who stops or kills a part of it starts that part again."""
-    settings = LaunchSettings(port=free_port(), metrics_port=free_port(), heap="256m")
+    settings = LaunchSettings(port=free_port(), metrics_port=free_port(), heap="256m", attack_workers=0)
     with TorchServe(find_archives(archived_store), settings, find_java()) as server:
         server.start()
         server.wait_ready()

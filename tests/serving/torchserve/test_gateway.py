@@ -94,7 +94,7 @@ def test_it_answers_503_while_a_killed_worker_comes_back(
 
 def test_it_answers_503_when_torchserve_is_killed_whose_workers_then_go_too(archived_store: Path) -> None:
     png = digit_pngs(1)[0]
-    settings = LaunchSettings(port=free_port(), metrics_port=free_port(), heap="256m")
+    settings = LaunchSettings(port=free_port(), metrics_port=free_port(), heap="256m", attack_workers=0)
     with TorchServe(find_archives(archived_store), settings, find_java()) as server:
         server.start()
         server.wait_ready()

@@ -100,7 +100,7 @@ def test_the_command_serves_until_a_signal_ends_it_and_leaves_no_process(
             assert lines[-1], f"it ended: {''.join(lines)}"
         assert f"http://127.0.0.1:{port} and serves digits version 1" in lines[-1]
         everyone = family(process.pid)
-        assert len(everyone) == 1 + 1 + 2, "the command, Java and two workers"
+        assert len(everyone) == 1 + 1 + 2 + 1, "the command, Java, two workers and one for attacks"
         config = next(part for part in everyone[1].cmdline() if part.endswith("config.properties"))
         process.send_signal(number)
         out, _ = process.communicate(timeout=PATIENCE)
@@ -126,7 +126,7 @@ def test_a_model_that_cannot_be_loaded_is_an_error_that_shows_why(digits_store: 
 
     bundle = ModelStore(digits_store).open("digits")
     path = archive(bundle, tmp_path, settings=WorkerSettings(startup_timeout=20))
-    settings = LaunchSettings(port=free_port(), metrics_port=free_port(), heap="256m")
+    settings = LaunchSettings(port=free_port(), metrics_port=free_port(), heap="256m", attack_workers=0)
     with TorchServe([path], settings, find_java()) as server:
         server.start()
         # Changed after it was verified: the worker notices before it loads it.
