@@ -1,6 +1,6 @@
 """Traces by OpenTelemetry, where ``OTEL_EXPORTER_OTLP_ENDPOINT`` says where to send them; else nothing.
 
-Nothing of OpenTelemetry is imported unless it is to be used, and a span that nobody wants costs a comparison.
+Nothing of OpenTelemetry's SDK is imported unless it is to be used, and a span that nobody wants costs a comparison.
 The SDK reads its own variables: the service's name, the sampler, the exporter's headers.
 """
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 #: Asked for every few seconds by whatever watches the server; not worth a trace each.
-_UNTRACED = "/livez,/readyz,/metrics,/v2/health"
+_UNTRACED = "^https?://[^/]+/(livez|readyz|metrics|v2/health/.*)$"
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
