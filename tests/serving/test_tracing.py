@@ -112,7 +112,9 @@ async def test_what_runs_the_model_goes_on_with_the_trace_and_the_request_id(
         await backend.predict("tiny", None, np.zeros((1, 3, 8, 8), dtype=np.float32))
     call = by_name(exporter)["TorchServe"]
     assert call.context is not None
-    assert seen[0]["traceparent"] == f"00-{call.context.trace_id:032x}-{call.context.span_id:016x}-{int(call.context.trace_flags):02x}"
+    context = call.context
+    expected = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+    assert seen[0]["traceparent"] == expected
     assert seen[0]["x-request-id"] == "the-id"
     await backend._client.aclose()
 
