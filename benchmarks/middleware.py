@@ -3,8 +3,8 @@
     python benchmarks/middleware.py
 
 An application that answers with two bytes, and around it, one after the other, what is around the gateway's:
-a key that was verified before, a rate limit with its headers, the metrics, and then the guard, the log and the
-request's id, which every gateway has.
+a key that was verified before, a rate limit with its headers, the metrics, and then what every gateway has,
+the guard, the log and the request's id.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Nothing internal (a stack trace, a path, a class) ever becomes part of an answer
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,7 +71,7 @@ KINDS: list[Kind] = []
 
 def _kind(name: str, status: int, title: str, advice: str) -> Kind:
     kind = Kind(name, status, title, advice)
-    KINDS.append(kind)
+    bisect.insort(KINDS, kind, key=lambda each: each.status)
     return kind
 
 

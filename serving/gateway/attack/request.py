@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from serving.gateway.body import Body, media_type_of
 from serving.gateway.problems import (
     INVALID_REQUEST,
-    MALFORMED_BODY,
     NO_IMAGES,
     TOO_MANY_IMAGES,
     Problem,
     invalid_request,
+    not_json,
 )
 from serving.gateway.uploads import ACCEPTED, FORM, JSON, Encoded, arriving, read_form
 
@@ -167,8 +167,7 @@ def _read_json(content: bytes) -> AttackRequest:
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
         if errors[0]["type"] == "json_invalid":
-            reason = errors[0]["msg"].removeprefix("Invalid JSON: ")
-            raise Problem(MALFORMED_BODY, f"The body is not JSON: {reason}.") from None
+            raise not_json(errors[0]["msg"]) from None
         raise invalid_request([{**each, "loc": ("body", *each["loc"])} for each in errors]) from None
     if not parsed.image:
         raise Problem(NO_IMAGES, "The request has no image in it.")

@@ -44,6 +44,7 @@ router = APIRouter(tags=["attack"], route_class=AttackRoute)
 
 _PROBLEMS = problem_responses(
     problems.MALFORMED_BODY,
+    problems.JSON_TOO_DEEP,
     problems.UNKNOWN_MODEL,
     problems.UNKNOWN_VERSION,
     problems.NOT_ACCEPTABLE,

@@ -49,6 +49,7 @@ router = APIRouter(tags=["classify"], route_class=ClassifyRoute)
 
 _PROBLEMS = problem_responses(
     problems.MALFORMED_BODY,
+    problems.JSON_TOO_DEEP,
     problems.UNKNOWN_MODEL,
     problems.UNKNOWN_VERSION,
     problems.BODY_TIMEOUT,
