@@ -200,7 +200,7 @@ class Settings(BaseSettings):
     attack_niceness: Annotated[
         int,
         Field(ge=0, le=19, description="How far attacks stand back behind classification; 19: all the way."),
-    ] = 19
+    ] = 10
     attack_models: Annotated[
         int,
         Field(ge=1, le=1024, description="Models that such a process keeps open, each defence by itself."),

@@ -17,6 +17,9 @@ from holdfast.attacks.parameters import TWICE, announced
 
 _ROUNDS = 3
 
+#: Seconds, from any start.
+Clock = Callable[[], float]
+
 
 @dataclass(frozen=True)
 class CostEstimate:
@@ -62,18 +65,19 @@ class Speed:
     batch_size: int
 
 
-def measure(oracle: Oracle, images: Array) -> Speed:
+def measure(oracle: Oracle, images: Array, *, clock: Clock = time.perf_counter) -> Speed:
     """Measure a model's passes.
 
     Args:
         oracle: The model that attacks are crafted on.
         images: A batch of the size that the attacks will have, as the oracle takes them.
+        clock: Seconds, from any start; :func:`cpu_clock` for what has to wait for a core while others work.
     """
     labels = like(np.zeros(len(images), dtype=np.int64), images)
     # What is on an accelerator is there when it has come to the host, and not before.
     return Speed(
-        forward=_time(lambda: to_numpy(oracle.logits(images))) / len(images),
-        gradient=_time(lambda: to_numpy(oracle.gradient(images, labels, Loss.CROSS_ENTROPY).gradient))
+        forward=_time(lambda: to_numpy(oracle.logits(images)), clock) / len(images),
+        gradient=_time(lambda: to_numpy(oracle.gradient(images, labels, Loss.CROSS_ENTROPY).gradient), clock)
         / len(images),
         batch_size=len(images),
     )
@@ -122,12 +126,21 @@ def estimate(
     return [reckon(speed, oracle.classes, count, each, transfer=source is not None) for each in chosen]
 
 
-def _time(call: Callable[[], object]) -> float:
+def cpu_clock(threads: int) -> Clock:
+    """A clock of this process's work: what it takes when nothing else wants the cores that it computes on.
+
+    Args:
+        threads: That share the work.
+    """
+    return lambda: time.process_time() / threads
+
+
+def _time(call: Callable[[], object], clock: Clock) -> float:
     """Seconds; the first call, which sets memory up, does not count."""
     call()
     seconds = []
     for _ in range(_ROUNDS):
-        start = time.perf_counter()
+        start = clock()
         call()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     return float(np.median(seconds))

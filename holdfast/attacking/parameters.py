@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -121,7 +122,7 @@ def _knows(attack: Attack, setting: _Setting) -> bool:
 
 def _choose_one(attack: Attack, settings: Iterable[_Setting], manifest: Manifest, words: Words) -> Chosen:
     kind = attack.parameters
-    schema = kind.model_json_schema()["properties"]
+    schema = _properties(kind)
     values: dict[str, Any] = {}
     ignored = []
     for setting in settings:
@@ -183,7 +184,7 @@ def complete(
 
 def from_text(attack: Attack, given: Mapping[str, str]) -> dict[str, Any]:
     """Values as :func:`complete` wants them, from those that an address or a form carries, which are text."""
-    schema = attack.parameters.model_json_schema()["properties"]
+    schema = _properties(attack.parameters)
     return {name: _read(text, schema.get(name, {})) for name, text in given.items()}
 
 
@@ -201,6 +202,13 @@ def class_list(manifest: Manifest, most: int = 20) -> str:
     names = [f"{index} {name}" for index, name in enumerate(manifest.classes[:most])]
     more = len(manifest.classes) - len(names)
     return f"There are: {', '.join(names)}{f' and {more:,} more' if more else ''}."
+
+
+@cache
+def _properties(kind: type[AttackParameters]) -> Mapping[str, Any]:
+    """The JSON Schema of each parameter; not to be written to."""
+    properties: Mapping[str, Any] = kind.model_json_schema()["properties"]
+    return properties
 
 
 def _read(text: str, part: Mapping[str, Any]) -> Any:

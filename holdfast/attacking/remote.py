@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from holdfast.attacking.cost import Speed, measure
+from holdfast.attacking.cost import Clock, Speed, measure
 from holdfast.attacking.execution import Attacked, execute
 from holdfast.attacking.tracing import Iterate, Trace
 from holdfast.attacks.catalogue import find
@@ -71,13 +71,16 @@ def parse_order(text: str) -> RemoteOrder:
         raise UsageError(f"The header {HEADER} holds no order: {error.errors()[0]['msg']}.") from None
 
 
-def carry_out(oracle: Oracle, images: Array, order: RemoteOrder) -> dict[str, Any]:
+def carry_out(
+    oracle: Oracle, images: Array, order: RemoteOrder, *, clock: Clock = time.perf_counter
+) -> dict[str, Any]:
     """Do what is ordered.
 
     Args:
         oracle: The model, behind the defence under attack.
         images: (n, channels, height, width) in [0, 1], as the oracle takes them.
         order: What to do.
+        clock: What passes are measured by; see :func:`holdfast.attacking.cost.measure`.
 
     Returns:
         One member: ``speed``; ``attacked``; ``stopped``, the steps done and in all; ``not_applicable``, why.
@@ -86,7 +89,7 @@ def carry_out(oracle: Oracle, images: Array, order: RemoteOrder) -> dict[str, An
         HoldfastError: The order cannot be carried out.
     """
     if order.attack is None:
-        return {"speed": asdict(measure(oracle, images))}
+        return {"speed": asdict(measure(oracle, images, clock=clock))}
     end = time.monotonic() + order.seconds
 
     def report(done: int, total: int) -> None:

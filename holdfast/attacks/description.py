@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -66,11 +67,16 @@ def describe(attack: Attack) -> AttackDescription:
 
 def norms(kind: type[AttackParameters]) -> list[str]:
     """The norms that an attack knows: those of its parameter, or the one that it has anyway."""
+    return list(_norms(kind))
+
+
+@cache
+def _norms(kind: type[AttackParameters]) -> tuple[str, ...]:
     choices = kind.model_json_schema()["properties"].get("norm")
     if choices is not None:
-        return list(choices.get("enum") or [choices["const"]])
+        return tuple(choices.get("enum") or [choices["const"]])
     fixed = getattr(kind(), "norm", None)
-    return [] if fixed is None else [fixed]
+    return () if fixed is None else (fixed,)
 
 
 def parameters_of(kind: type[AttackParameters]) -> list[Parameter]:

@@ -33,6 +33,11 @@ class OnnxOracle:
         """How many classes the model tells apart."""
         return self._classes
 
+    @property
+    def provider(self) -> str:
+        """Where its passes run, by ONNX Runtime's name."""
+        return str(self._gradient.get_providers()[0])
+
     def logits(self, images: np.ndarray) -> np.ndarray:
         """See :meth:`holdfast.attacks.oracle.Oracle.logits`."""
         (logits,) = self._predict.run(["logits"], {"images": images})

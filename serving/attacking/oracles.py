@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 
+from holdfast.attacking.cost import Clock, cpu_clock
 from holdfast.attacks.onnx_defended import open_oracle
 from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.bundle import Bundle, BundleError
 from serving.attacking.messages import ModelKey
+
+_CPU = "CPUExecutionProvider"
 
 
 class ChangedBundleError(BundleError):
@@ -25,7 +29,15 @@ class Oracles:
     def __init__(self, *, most: int, threads: int) -> None:
         self._most = most
         self._threads = threads
+        self._on_accelerator = False
         self._open: OrderedDict[ModelKey, tuple[OnnxOracle, tuple[int, int, int]]] = OrderedDict()
+
+    @property
+    def clock(self) -> Clock:
+        """What passes are measured by: on CPUs their work, because a worker waits behind others for one."""
+        if self._on_accelerator:
+            return time.perf_counter
+        return cpu_clock(self._threads)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -50,6 +62,7 @@ class Oracles:
             if bundle.manifest.digest != key.digest:
                 raise ChangedBundleError(f"{key.root} holds another bundle than the one that is served.")
             oracle = open_oracle(bundle, key.defence, threads=self._threads)
+            self._on_accelerator |= oracle.provider != _CPU
             self._open[key] = oracle, bundle.manifest.input.shape
         self._open.move_to_end(key)
         return self._open[key]

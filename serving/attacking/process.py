@@ -34,12 +34,13 @@ class WorkerSettings:
 
     Attributes:
         threads: CPU threads of one pass.
-        niceness: How far it stands back behind others, 0 to 19; 19 gets what nobody else wants.
+        niceness: How far it stands back behind others, 0 to 19. Of a core that it and another want, 10 gets a
+            tenth, and 19 next to nothing.
         models: Models that it keeps open.
     """
 
     threads: int = 1
-    niceness: int = 19
+    niceness: int = 10
     models: int = 4
 
 

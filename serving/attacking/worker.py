@@ -101,7 +101,7 @@ class Worker:
         self._check(number)
         if isinstance(job, Measure):
             noise = np.random.default_rng(0).random((1, *self._oracles.shape(job.model)), dtype=np.float32)
-            return measure(oracle, noise)
+            return measure(oracle, noise, clock=self._oracles.clock)
         return execute(
             oracle,
             job.images,

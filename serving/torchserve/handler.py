@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from holdfast import images, npy
 from holdfast.archive import check_directory
 from holdfast.attacking import remote
+from holdfast.attacking.cost import cpu_clock
 from holdfast.attacking.torch_oracles import open_torch_oracle
 from holdfast.bundle import MANIFEST, TORCHSCRIPT, read_manifest
 from holdfast.errors import HoldfastError, UsageError
@@ -54,8 +55,8 @@ MAX_BATCH = 128
 #: Names the defence, for bodies that are not JSON.
 DEFENCE_HEADER = "x-holdfast-defence"
 
-#: How far workers for attacks stand back behind those that classify: all the way.
-NICENESS = 19
+#: How far workers for attacks stand back behind those that classify: a tenth of a core that both want.
+NICENESS = 10
 
 #: The status of each thing that can be wrong with a request, the first that fits; the gateway's are the same.
 STATUSES: tuple[tuple[type[HoldfastError], HTTPStatus], ...] = (
@@ -156,7 +157,9 @@ class HoldfastHandler:
         batch = npy.decode(find_body(request), self.manifest.input, max_images=MAX_IMAGES)
         attacked = torch.tensor(np.clip(batch, 0, 1), device=self.device)
         oracle = open_torch_oracle(self.network, self.manifest, defence)
-        found = remote.carry_out(oracle, attacked, order)
+        on_cpu = self.device.type == "cpu"
+        clock = cpu_clock(torch.get_num_threads()) if on_cpu else time.perf_counter
+        found = remote.carry_out(oracle, attacked, order, clock=clock)
         context.set_response_content_type(index, "application/json")
         return json.dumps({**self.about(defence), **found})
 

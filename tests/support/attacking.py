@@ -20,8 +20,8 @@ from serving.attacking.base import Order
 PIXEL = (0.6, 0.58, 0.0)
 #: 20 steps at most, of which the first few fool the model.
 SHORT = PGDParameters(epsilon=0.03, steps=20, random_start=False)
-#: Ten million steps.
-ENDLESS = PGDParameters(epsilon=0.03, steps=10_000, restarts=1_000, stop_at_success=False)
+#: Ten million steps within a budget in which nothing fools the model.
+ENDLESS = PGDParameters(epsilon=0.001, steps=10_000, restarts=1_000, stop_at_success=False)
 
 _PATIENCE = 20.0
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from holdfast.attacking.cost import CostEstimate, reckon
 from holdfast.attacking.parameters import Chosen
 from holdfast.bundle import Bundle
-from holdfast.images import encode_png
 from holdfast.manifest import Defence
 from serving.attacking.base import Attacker, Order
 from serving.backends.base import Backend, DeadlineExceededError, Prediction
@@ -70,8 +69,14 @@ class AttackService:
             total_ms=_milliseconds(time.monotonic() - started),
         )
         options = request.options
-        return answer(
-            finding, top_k=options.top_k, exact=options.exact, timings=timings, request_id=request_id
+        # Pictures are not drawn on the event loop, where others wait for their classification.
+        return await asyncio.to_thread(
+            answer,
+            finding,
+            top_k=options.top_k,
+            exact=options.exact,
+            timings=timings,
+            request_id=request_id,
         )
 
     async def attack_for_png(
@@ -79,7 +84,8 @@ class AttackService:
     ) -> tuple[bytes, dict[str, str]]:
         """The same; the adversarial image as a PNG, and headers with the facts. Raises as :meth:`attack`."""
         finding = await self._find(bundle, request, deadline)
-        return finding.png, headers(finding)
+        png = await asyncio.to_thread(lambda: finding.png)
+        return png, headers(finding)
 
     async def _find(self, bundle: Bundle, request: AttackRequest, deadline: float) -> Finding:
         defence = choose_defence(bundle, request.options.defence)
@@ -121,7 +127,6 @@ class AttackService:
             carried=carried,
             predictions=predictions,
             estimate=estimate,
-            png=encode_png(result.images[0]),
             decoding=decoded - decoding,
             predicting=time.monotonic() - predicting,
         )

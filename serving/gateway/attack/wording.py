@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import quote
 
 import numpy as np
@@ -53,7 +54,6 @@ class Finding:
         carried: What the attacker brought.
         predictions: By defence, of the image, the result, and the result in 8 bits.
         estimate: What it was reckoned to cost.
-        png: The result in 8 bits.
         decoding: Seconds that decoding took.
         predicting: Seconds that the predictions took.
     """
@@ -66,9 +66,13 @@ class Finding:
     carried: Carried
     predictions: Mapping[Defence, Prediction]
     estimate: CostEstimate
-    png: bytes
     decoding: float
     predicting: float
+
+    @cached_property
+    def png(self) -> bytes:
+        """The result in 8 bits."""
+        return encode_png(self.carried.attacked.result.images[0])
 
     @property
     def result(self) -> ImageResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -24,7 +25,7 @@ router = APIRouter(tags=["attack"], route_class=GatewayRoute)
 
 @router.get("/v1/attacks", summary="List the attacks", responses=problem_responses(problems.INTERNAL_ERROR))
 @requires("any")
-async def list_attacks(request: Request) -> AttackCatalogue:
+def list_attacks(request: Request) -> AttackCatalogue:
     """Every attack, from the plainest to the strongest, with the JSON Schema of its parameters."""
     del request
     return AttackCatalogue(attacks=[_entry(attack) for attack in catalogue().values()])
@@ -36,7 +37,7 @@ async def list_attacks(request: Request) -> AttackCatalogue:
     responses=problem_responses(problems.UNKNOWN_ATTACK, problems.INTERNAL_ERROR),
 )
 @requires("any")
-async def get_attack(
+def get_attack(
     request: Request, name: Annotated[str, Path(description="The attack's name, such as pgd.")]
 ) -> AttackEntry:
     """One attack: what it does, what it asks of a model, its parameters as JSON Schema, and its cost."""
@@ -51,6 +52,7 @@ async def get_attack(
     return _entry(found)
 
 
+@cache
 def _entry(attack: Attack) -> AttackEntry:
     cost = announced(attack.parameters(), _CLASSES)
     passes = AttackPasses(forwards=cost.forwards, backwards=cost.backwards, classes=_CLASSES)

@@ -73,7 +73,9 @@ def test_an_order_is_carried_out_as_the_attack_itself_would_be(oracle: OnnxOracl
 
 def test_an_order_stops_when_its_time_is_over(oracle: OnnxOracle) -> None:
     order = remote.RemoteOrder(
-        attack="pgd", parameters={"steps": 10_000, "restarts": 1000, "stop_at_success": False}, seconds=0.2
+        attack="pgd",
+        parameters={"epsilon": 0.0001, "steps": 10_000, "restarts": 1000, "stop_at_success": False},
+        seconds=0.2,
     )
     done, total = remote.carry_out(oracle, images(), order)["stopped"]
     assert 0 < done < total == 10_000_000

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 IMAGE = solid_png((153, 148, 0))
 PNG = {"Content-Type": "image/png"}
-ENDLESS = "steps=10000&restarts=1000&stop_at_success=false"
+ENDLESS = "epsilon=0.001&steps=10000&restarts=1000&stop_at_success=false"
 
 
 @dataclass

@@ -85,7 +85,7 @@ async def test_workers_start_with_the_first_attack_and_stay(pool: AttackPool, ti
 async def test_a_worker_stands_back_and_has_no_torch(pool: AttackPool, tiny_model: Bundle) -> None:
     await pool.attack(order(tiny_model), deadline=soon())
     [pid] = pool.pids
-    assert os.getpriority(os.PRIO_PROCESS, pid) == 19
+    assert os.getpriority(os.PRIO_PROCESS, pid) - os.getpriority(os.PRIO_PROCESS, 0) in (9, 10)
     assert os.getpgid(pid) != os.getpgid(0)
     libraries = Path(f"/proc/{pid}/maps").read_text()
     assert "onnxruntime" in libraries

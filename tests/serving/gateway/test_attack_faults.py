@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.attacking import soon
 from support.gated import eventually
 from support.gateway import PNG, Gateway, assert_problem, gateway
 from support.tiny import solid_png
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 ATTACK = "/v1/models/tiny/attack"
 IMAGE = solid_png((153, 148, 0))
-ENDLESS = {"steps": 10_000, "restarts": 1000, "stop_at_success": "false"}
+ENDLESS = {"epsilon": 0.001, "steps": 10_000, "restarts": 1000, "stop_at_success": "false"}
 
 
 def pool_of(tiny: Gateway) -> AttackPool:
@@ -59,7 +60,8 @@ async def test_an_attack_that_costs_too_much_is_refused_before_it_is_begun(tiny_
 
 async def test_the_deadline_stops_an_attack_and_says_how_far_it_was(tiny_store: Path) -> None:
     async with gateway(tiny_store, attack_budget=1e9, attack_deadline=3, attack_workers=1) as tiny:
-        assert (await ask(tiny)).status_code == 200
+        bundle = tiny.services.lifecycle.catalogue.find("tiny")
+        await pool_of(tiny).speed(bundle, "none", deadline=soon())  # so that its worker is there
         problem = assert_problem(await ask(tiny, **ENDLESS), 504, "deadline-exceeded")
         assert "of 10,000,000 steps" in problem["detail"]
         assert (await ask(tiny)).status_code == 200
