@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from paired import Spread, paired_ratio
 from report import Sheet
-from servers import GATEWAY, TORCHSERVE
+from servers import GATEWAY
 
 BARE, SESSION = "bare loop", "session alone"
 
-#: What the project expects of the gateway: its rate at 16 callers over that of the bare loop, and to be ahead
-#: of TorchServe.
-OF_BARE, AHEAD = 0.85, 1.0
+#: What the project expects of the gateway: its rate under several callers over that of the bare loop, and to
+#: be ahead of every other server.
+OF_BARE, AHEAD = 0.9, 1.0
 
 
 class Side(NamedTuple):
@@ -38,6 +38,7 @@ class Figures:
         cpu: CPU seconds that the side spent on one image.
         images: How many were answered.
         generator_cores: Cores that the load generator used meanwhile.
+        others: Cores that processes used meanwhile which are no part of the benchmark.
     """
 
     rate: float
@@ -46,6 +47,7 @@ class Figures:
     cpu: float
     images: int
     generator_cores: float = 0.0
+    others: float = 0.0
 
 
 Rounds = Mapping[Side, Sequence[Figures]]
@@ -80,13 +82,13 @@ def compare(rounds: Rounds) -> list[Comparison]:
     """The gateway over every other side, in what can be compared with it."""
     comparisons = []
     for callers in sorted({side.callers for side in rounds if side.name == GATEWAY}):
-        for other in (BARE, TORCHSERVE):
-            if (theirs := rounds.get(Side(other, callers))) is None:
-                continue
-            ours = rounds[Side(GATEWAY, callers)]
+        ours = rounds[Side(GATEWAY, callers)]
+        others = [side.name for side in rounds if side.callers == callers]
+        for other in (name for name in others if name not in (GATEWAY, SESSION)):
+            theirs = rounds[Side(other, callers)]
             for figure, read in _COMPARABLE.items():
                 # A loop that does one image at a time has no latency under several callers.
-                if figure == "rate" or other == TORCHSERVE or callers == 1:
+                if figure == "rate" or other != BARE or callers == 1:
                     ratio = paired_ratio([read(each) for each in ours], [read(each) for each in theirs])
                     comparisons.append(_judge(callers, other, figure, ratio))
     return comparisons
@@ -100,12 +102,13 @@ _COMPARABLE: dict[str, Callable[[Figures], float]] = {
 
 
 def _judge(callers: int, other: str, figure: str, ratio: Spread) -> Comparison:
-    if other == TORCHSERVE and figure == "rate":
+    if other == BARE:
+        if figure == "rate" and callers > 1:
+            return Comparison(callers, other, figure, ratio, f"at least {OF_BARE}", ratio.median >= OF_BARE)
+    elif figure == "rate":
         return Comparison(callers, other, figure, ratio, "above 1", ratio.median > AHEAD)
-    if other == TORCHSERVE and figure == "p99":
+    elif figure == "p99":
         return Comparison(callers, other, figure, ratio, "below 1", ratio.median < AHEAD)
-    if other == BARE and figure == "rate" and callers > 1:
-        return Comparison(callers, other, figure, ratio, f"at least {OF_BARE}", ratio.median >= OF_BARE)
     return Comparison(callers, other, figure, ratio)
 
 
@@ -150,7 +153,7 @@ def figure_sheet(rounds: Rounds) -> Sheet:
         "ask again (coordinated omission). The bare loop is one loop whatever the callers.",
     )
     for side, figures in rounds.items():
-        over_http = side.name in (GATEWAY, TORCHSERVE)
+        over_http = side.name not in (BARE, SESSION)
         sheet.add(
             str(side.callers) if over_http else "–",
             side.name,

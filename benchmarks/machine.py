@@ -75,19 +75,54 @@ class Company:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._others = _machine_seconds() - cpu_seconds(os.getpid())
+        self._others = machine_seconds() - cpu_seconds(os.getpid())
 
     def cores(self) -> float:
         """Cores that others used on average since the start."""
-        others = _machine_seconds() - cpu_seconds(os.getpid()) - self._others
+        others = machine_seconds() - cpu_seconds(os.getpid()) - self._others
         return max(0.0, others) / (time.monotonic() - self._began)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a process and all that it started hold.
+
+    Attributes:
+        rss: Bytes in memory, those that processes share counted for each of them.
+        pss: Bytes in memory, each shared one split among its processes; 0 where the system does not say.
+        processes: How many there are.
+    """
+
+    rss: int
+    pss: int
+    processes: int
+
+
+def processes(pid: int) -> list[psutil.Process]:
+    """A process and all that it started and that still run; none where it has ended."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def memory(pid: int) -> Memory:
+    """What a process and all that it started and that still run hold."""
+    rss = pss = count = 0
+    for process in processes(pid):
+        try:
+            found = process.memory_full_info()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        rss, pss, count = rss + found.rss, pss + getattr(found, "pss", 0), count + 1
+    return Memory(rss, pss, count)
 
 
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process and all that it started and that still run."""
     total = 0.0
-    root = psutil.Process(pid)
-    for process in (root, *root.children(recursive=True)):
+    for process in processes(pid):
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
@@ -101,7 +136,7 @@ def describe_company(cores: float) -> dict[str, Any]:
     return {"cores": round(cores, 3), "alone": cores < 0.1}
 
 
-def _machine_seconds() -> float:
+def machine_seconds() -> float:
     """CPU time that the whole machine has spent on anything."""
     times = psutil.cpu_times()
     return float(sum(times[:]) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
