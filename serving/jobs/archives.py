@@ -26,7 +26,7 @@ _LONGEST_COMMENT = 65_535
 _ENTRY_BYTES = 1024
 
 #: Names of what operating systems put beside the files that were meant.
-_ASIDE = re.compile(r"(^|/)(__MACOSX(/|$)|\.[^/]*$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
+_ASIDE = re.compile(r"(^|/)(__MACOSX(/|$)|\.[^/]+(/|$)|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
@@ -60,6 +60,8 @@ class Archive:
             for info in self._zip.infolist()
             if not info.is_dir() and not _ASIDE.search(info.filename)
         ]
+        if len(self._zip.infolist()) > most_entries:
+            raise _too_many(len(self._zip.infolist()), most_entries)
         for info in self._zip.infolist():
             _check_entry(info)
         if len(set(self.names)) != len(self.names):
@@ -122,9 +124,13 @@ def _check_directory(file: IO[bytes], most_entries: int) -> None:
         )
     _, _, _, _, entries, directory, _, _ = _END.unpack(tail[at : at + _END.size])
     if entries > most_entries:
-        raise ArchiveError(f"The zip file has {entries} entries; {most_entries} are accepted.")
+        raise _too_many(entries, most_entries)
     if directory > (most_entries + 1) * _ENTRY_BYTES:
         raise ArchiveError("The zip file's directory is too large.")
+
+
+def _too_many(entries: int, most: int) -> ArchiveError:
+    return ArchiveError(f"The zip file has {entries} entries; {most} are accepted.")
 
 
 def _check_entry(info: zipfile.ZipInfo) -> None:

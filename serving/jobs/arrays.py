@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from holdfast.errors import HoldfastError
 from holdfast.images import encode_png
 from serving.jobs.archives import Archive
+from serving.jobs.limits import TooManyBytesError
 from serving.jobs.plan import Item
 
 Layout = Literal["auto", "nchw", "nhwc"]
@@ -112,12 +113,13 @@ def read_items(
         most_bytes: Bytes that the chosen images may take.
 
     Raises:
-        ArraysError: They are too large, or hold what is no number from 0 to 1, or the labels do not fit.
+        TooManyBytesError: They are too large.
+        ArraysError: They hold what is no number from 0 to 1, or the labels do not fit.
     """
     stop = header.count if count is None else min(header.count, first + count)
     size = math.prod(header.shape[1:]) * header.dtype.itemsize
     if size * max(0, stop - first) > most_bytes:
-        raise ArraysError(f"The images take more than the {most_bytes} bytes that are accepted.")
+        raise TooManyBytesError(most_bytes)
     labels = _read_labels(archive, header)
     with archive.open(header.images) as file:
         shape, fortran, dtype = _read_header(file, header.images)

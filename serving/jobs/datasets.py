@@ -11,7 +11,7 @@ from holdfast.errors import HoldfastError, UsageError
 from holdfast.image_files import SUFFIXES
 from serving.jobs.archives import Archive, ArchiveError
 from serving.jobs.arrays import ArraysError, read_header, read_items
-from serving.jobs.intake import Limits, TooManyBytesError, TooManyImagesError
+from serving.jobs.limits import Limits, TooManyBytesError, TooManyImagesError
 from serving.jobs.plan import Item
 from serving.jobs.requests import DatasetChoice
 from serving.jobs.views import Dataset

@@ -16,6 +16,7 @@ from holdfast.images import ImageError, ImageLimits, decode
 from holdfast.manifest import InputSpec
 from serving.jobs.archives import Archive, ArchiveError, is_zip
 from serving.jobs.arrays import ArraysError, Layout, read_header, read_items
+from serving.jobs.limits import Limits, TooManyBytesError, TooManyImagesError
 from serving.jobs.plan import Item
 
 #: Entries of an archive that are no images: folders, and what operating systems add.
@@ -39,21 +40,6 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What is accepted.
-
-    Attributes:
-        image: Of one image.
-        images: Images in one campaign.
-        bytes: Of all of them, unpacked.
-    """
-
-    image: ImageLimits
-    images: int
-    bytes: int
-
-
-@dataclass(frozen=True)
 class BadImage:
     """An image that cannot be used.
 
@@ -66,36 +52,6 @@ class BadImage:
     index: int
     name: str
     error: HoldfastError
-
-
-class TooManyImagesError(UsageError):
-    """There are more images than one campaign may have.
-
-    Args:
-        limit: How many it may have.
-    """
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"There are more than the {limit} images that one job may have.",
-            hint="Make several jobs of them.",
-        )
-        self.limit = limit
-
-
-class TooManyBytesError(UsageError):
-    """The images are larger than those of one campaign may be.
-
-    Args:
-        limit: How many bytes they may have.
-    """
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"The images have more than the {limit} bytes that one job may have.",
-            hint="Make several jobs of them.",
-        )
-        self.limit = limit
 
 
 class NoImagesError(UsageError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -87,9 +88,19 @@ async def gateway(
         store: The model store.
         backend: What runs the models, if not what the settings say.
         settle: Wait until the models are loaded, or could not be.
-        settings: Further settings.
+        settings: Further settings. Jobs are kept in a directory of its own, and it runs no workers for them.
     """
-    app = create_app(Settings(model_store=store, **{"threads": 1, **settings}), backend=backend)
+    with tempfile.TemporaryDirectory() as own:
+        defaults = {"threads": 1, "jobs_workers": 0, "jobs_database": f"sqlite:///{own}/jobs/jobs.sqlite"}
+        async with _started(store, backend, settle, {**defaults, **settings}) as started:
+            yield started
+
+
+@asynccontextmanager
+async def _started(
+    store: Path, backend: Backend | None, settle: bool, settings: dict[str, Any]
+) -> AsyncIterator[Gateway]:
+    app = create_app(Settings(model_store=store, **settings), backend=backend)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

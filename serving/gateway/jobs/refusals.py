@@ -18,7 +18,8 @@ from serving.gateway.problems import (
 from serving.jobs.archives import ArchiveError
 from serving.jobs.arrays import ArraysError
 from serving.jobs.datasets import UnknownDatasetError
-from serving.jobs.intake import BadImage, BadImagesError, NoImagesError, TooManyBytesError, TooManyImagesError
+from serving.jobs.intake import BadImage, BadImagesError, NoImagesError
+from serving.jobs.limits import TooManyBytesError, TooManyImagesError
 from serving.jobs.understanding import ParameterError
 
 _KINDS: tuple[tuple[type[HoldfastError], Kind], ...] = (

@@ -23,7 +23,8 @@ from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
 from serving.jobs.datasets import Datasets
 from serving.jobs.errors import JobError
-from serving.jobs.intake import Limits, check_images, read_uploads
+from serving.jobs.intake import check_images, read_uploads
+from serving.jobs.limits import Limits
 from serving.jobs.plan import Campaign
 from serving.jobs.supervisor import Supervisor
 from serving.jobs.understanding import label_items, plan_runs
