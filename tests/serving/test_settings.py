@@ -63,6 +63,12 @@ def test_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> N
         ("QUEUE", "0"),
         ("MAX_PIXELS", "1000000000"),
         ("ALLOW_UNAUTHENTICATED", "perhaps"),
+        ("RATE_LIMIT", "often"),
+        ("RATE_LIMIT_ANONYMOUS", "0/second"),
+        ("MAX_HEADER_BYTES", "1"),
+        ("MAX_URL_BYTES", "long"),
+        ("HEADER_TIMEOUT", "0"),
+        ("MIN_BODY_RATE", "-1"),
     ],
 )
 def test_bad_value_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

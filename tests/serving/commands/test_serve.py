@@ -10,12 +10,15 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 from support.cli import command, invoke
 from support.tiny import make_tiny_bundle, solid_png
+
+from serving.keys.store import KeyStore
 
 RED = solid_png("red")
 PNG = {"Content-Type": "image/png"}
@@ -141,6 +144,41 @@ def test_start_costs_little_time(tiny_store: Path) -> None:
 def test_address_that_others_reach_is_served_where_that_is_allowed(tiny_store: Path) -> None:
     with serve(tiny_store, HOLDFAST_HOST="0.0.0.0", HOLDFAST_ALLOW_UNAUTHENTICATED="1") as server:
         assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE).status_code == 200
+
+
+def test_address_that_others_reach_is_served_to_those_who_show_a_key(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    keys = KeyStore(tmp_path / "keys.json")
+    token, _ = keys.create("a", ("classify",))
+    with serve(tiny_store, HOLDFAST_HOST="0.0.0.0", HOLDFAST_KEYS_FILE=str(keys.path)) as server:
+        with server.client() as client:
+            assert client.get("/readyz").status_code == 200
+            ask = partial(client.post, "/v1/models/tiny/classify", content=RED)
+            assert ask(headers=PNG).status_code == 401
+            shown = PNG | {"Authorization": f"Bearer {token.reveal()}"}
+            assert ask(headers=shown).json()["predictions"][0]["label"] == "red"
+            keys.revoke(token.id)
+            time.sleep(1.0)
+            assert ask(headers=shown).status_code == 401
+        server.stop()
+        assert server.wait() == 0
+
+
+def test_file_of_keys_that_cannot_be_used_ends_the_start_with_the_way_out(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    result = subprocess.run(
+        command("serve", "--host", "0.0.0.0", "--port", "0"),
+        env=environment(HOLDFAST_MODEL_STORE=str(tiny_store), HOLDFAST_KEYS_FILE=str(tmp_path / "keys.json")),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "holdfast keys create" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_request_in_flight_is_answered_before_it_ends(tiny_store: Path) -> None:
