@@ -49,8 +49,9 @@ RUN $INSTALL --no-deps --force-reinstall /wheel/*.whl
 FROM base AS gateway
 COPY --from=gateway-environment /opt/holdfast /opt/holdfast
 COPY model_store /srv/model_store
-# The container's own network is the fence: what reaches the port was let in by whoever published it. Holdfast
-# has no API keys yet, so publish it to loopback, or to a network where everyone may classify.
+# The container's own network is the fence: what reaches the port was let in by whoever published it. Publish it
+# to loopback, or to a network where everyone may classify; or mount a file of keys and name it in
+# HOLDFAST_KEYS_FILE, and everyone has to show one.
 ENV HOLDFAST_HOST=0.0.0.0 \
     HOLDFAST_PORT=8000 \
     HOLDFAST_ALLOW_UNAUTHENTICATED=1 \
@@ -60,7 +61,7 @@ WORKDIR /srv
 USER 10001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['HOLDFAST_PORT'] + '/livez', timeout=2)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as u; e = os.environ; u.urlopen('http' + 's' * bool(e.get('HOLDFAST_TLS_CERTIFICATE')) + '://127.0.0.1:' + e['HOLDFAST_PORT'] + '/livez', timeout=2, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["holdfast"]
 CMD ["serve"]
 

@@ -17,6 +17,7 @@ from prometheus_client import (
     Info,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -26,6 +27,9 @@ from holdfast.manifest import Defence
 from holdfast.version import __version__
 from serving.backends.load import Load
 from serving.gateway.schemas import ImagePrediction
+
+# The moment at which each series began is another series for each, which nobody here asks for.
+disable_created_metrics()
 
 #: The media type of what :meth:`Metrics.render` gives.
 MEDIA_TYPE = CONTENT_TYPE_LATEST

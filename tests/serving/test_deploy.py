@@ -16,9 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.gateway import gateway
 from support.tiny import solid_png
 
+from serving.gateway.problems import KINDS
+from serving.settings import PREFIX, Settings
+
 pytestmark = pytest.mark.anyio
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 DASHBOARD = DEPLOY / "grafana" / "holdfast.json"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 
@@ -146,3 +150,28 @@ def test_alerts_are_raised_when_they_are_to_be_and_not_else() -> None:
     ):
         done = subprocess.run([promtool, *check], cwd=directory, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_documentation_lists_exactly_what_is_exposed(exposed: dict[str, set[str]]) -> None:
+    rows = re.findall(r"^\| (`holdfast_.*?) \| \w+ \| (.*?) \|", OPERATIONS.read_text(), re.MULTILINE)
+    listed = {
+        name: set(re.findall(r"`(\w+)`", labels)) for names, labels in rows for name in _METRIC.findall(names)
+    }
+    own = {
+        re.sub(r"_(bucket|count|sum)$", "", name): labels - {"le"}
+        for name, labels in exposed.items()
+        if name.startswith("holdfast_")
+    }
+    assert listed == own
+
+
+def test_documentation_names_settings_and_problems_that_there_are() -> None:
+    text = OPERATIONS.read_text()
+    settings = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert set(re.findall(r"\bHOLDFAST_[A-Z_]+", text)) <= settings
+    limits = text.partition("## Limits")[2].partition("## Metrics")[0]
+    kinds = {kind.name: str(kind.status) for kind in KINDS}
+    rows = re.findall(r"\| (\d{3}) \| `([a-z-]+)` \|$", limits, re.MULTILINE)
+    assert len(rows) > 12
+    for status, name in rows:
+        assert kinds[name] == status
