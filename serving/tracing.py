@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry, where ``OTEL_EXPORTER_OTLP_ENDPOINT`` says where to send them; else nothing.
 
-Nothing of OpenTelemetry's SDK is imported unless it is to be used, and a span that nobody wants costs a comparison.
-The SDK reads its own variables: the service's name, the sampler, the exporter's headers.
+Nothing of OpenTelemetry's SDK is imported unless it is to be used, and a span that nobody wants costs a
+comparison. The SDK reads its own variables: the service's name, the sampler, the exporter's headers.
 """
 
 from __future__ import annotations

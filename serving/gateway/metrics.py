@@ -29,7 +29,7 @@ from serving.backends.load import Load
 from serving.gateway.schemas import ImagePrediction
 
 # The moment at which each series began is another series for each, which nobody here asks for.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 #: The media type of what :meth:`Metrics.render` gives.
 MEDIA_TYPE = CONTENT_TYPE_LATEST
