@@ -265,7 +265,8 @@ def test_the_whole_command_measures_the_gateway_where_no_peer_is_installed(
 def test_a_real_peer_answers_right_in_every_layout(peer: Peer, tiny_store: Path, load: Load) -> None:
     if why := peer.missing(PLACES):
         pytest.skip(f"{peer.name}: {why}; make it with benchmarks/peer_environments.py")
+    patient = replace(load, seconds=1.0, warm_up=0.5)
     for layout in peer.layouts(2):
-        seen = load.visit(contender(peer, load.bundle, layout, PLACES), [1, 16])
+        seen = patient.visit(contender(peer, load.bundle, layout, PLACES), [1, 16])
         assert all(figures.images > 0 for figures in seen.levels.values())
         assert seen.loaded.processes >= 1
