@@ -136,6 +136,14 @@ class Metrics:
             buckets=_ATTACK_BUCKETS,
             registry=registry,
         )
+        self._attacks_waiting = Gauge(
+            "holdfast_attacks_waiting", "Attacks on demand that wait for their turn.", registry=registry
+        )
+        self._attacks_running = Gauge(
+            "holdfast_attacks_running",
+            "Attacks on demand that are being carried out, those included that nobody waits for any more.",
+            registry=registry,
+        )
         self._jobs = Gauge("holdfast_jobs", "Jobs by their state.", ("state",), registry=registry)
         self._limited = Counter(
             "holdfast_rate_limited_requests",
@@ -216,6 +224,11 @@ class Metrics:
         outcome = "success" if success else "failure"
         self._attacks.labels(model, version, attack, defence, outcome).inc()
         self._attack_seconds.labels(model, version, attack, defence).observe(seconds)
+
+    def set_attacks(self, *, waiting: int, running: int) -> None:
+        """Say how many attacks on demand there are at this moment."""
+        self._attacks_waiting.set(waiting)
+        self._attacks_running.set(running)
 
     def set_jobs(self, state: str, jobs: int) -> None:
         """Say how many jobs are in a state, e.g. ``queued``."""

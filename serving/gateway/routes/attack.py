@@ -14,6 +14,7 @@ from serving.gateway.attack.negotiation import choose_media_type
 from serving.gateway.attack.request import AttackQuery, read_request
 from serving.gateway.attack.schemas import AttackAnswer
 from serving.gateway.body import Body
+from serving.gateway.classification import choose_defence
 from serving.gateway.disconnect import CancelOnDisconnect
 from serving.gateway.observing import note_subject
 from serving.gateway.openapi import problem_responses
@@ -133,6 +134,8 @@ async def _attack(request: Request, model: str, version: str | None) -> Response
     with services.admission.enter() as holding:
         body = Body(request, limit=settings.max_body_bytes, holding=holding)
         asked = await read_request(request, body, deadline=deadline)
+        defence = choose_defence(bundle, asked.options.defence)
+        note_subject(request.scope, bundle.name, bundle.version, defence)
         async with CancelOnDisconnect(request.receive):
             if media_type == _PNG:
                 png, facts = await services.attacks.attack_for_png(bundle, asked, deadline=deadline)

@@ -34,5 +34,7 @@ async def metrics(request: Request) -> Response:
     up = await backend.ready()
     load = backend.load() if isinstance(backend, Loaded) else None
     services.metrics.set_backend(backend.name, ready=up and state == "ready", up=up, load=load)
+    attacker = services.attacks.attacker
+    services.metrics.set_attacks(waiting=attacker.waiting, running=attacker.running)
     await services.jobs.measure()
     return Response(services.metrics.render(), media_type=MEDIA_TYPE)

@@ -224,6 +224,13 @@ async def test_attacks_are_counted_for_prometheus(tiny: Gateway) -> None:
     text = (await tiny.client.get("/metrics")).text
     labels = 'attack="apgd-dlr",defence="none",model="tiny",outcome="success",version="1"'
     assert f"holdfast_attacks_total{{{labels}}} 1.0" in text
+    [requests] = [
+        line
+        for line in text.splitlines()
+        if line.startswith("holdfast_request_duration_seconds_count") and "/attack" in line and "200" in line
+    ]
+    assert 'defence="none"' in requests
+    assert 'model="tiny"' in requests
 
 
 async def test_answers_have_no_nulls_but_those_of_parameters(tiny: Gateway) -> None:

@@ -72,6 +72,9 @@ async def test_more_attacks_than_may_wait_are_refused_and_classification_goes_on
     pool = pool_of(boundless)
     callers = [asyncio.create_task(ask(boundless, **ENDLESS)) for _ in range(2)]
     await eventually(lambda: (pool.running, pool.waiting) == (1, 1))
+    metrics = (await boundless.client.get("/metrics")).text
+    assert "holdfast_attacks_waiting 1.0" in metrics
+    assert "holdfast_attacks_running 1.0" in metrics
     refused = await ask(boundless)
     assert_problem(refused, 503, "overloaded")
     assert int(refused.headers["retry-after"]) > 1
