@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     cors_origins: Annotated[
         Words, Field(description="Origins whose pages may call, e.g. https://a.example,https://b.example.")
     ] = ()
+    allowed_hosts: Annotated[
+        Words,
+        Field(description="Names of this server, besides localhost, where nobody is asked for a key."),
+    ] = ()
     trusted_proxies: Annotated[
         Words, Field(description="Addresses of proxies whose X-Forwarded-For and -Proto are believed.")
     ] = ()

@@ -28,6 +28,7 @@ from serving.gateway.gate import Gate
 from serving.gateway.guard import GuardMiddleware
 from serving.gateway.jobs.service import JobService
 from serving.gateway.lifecycle import Lifecycle
+from serving.gateway.local_callers import LocalCallers
 from serving.gateway.metrics import Metrics
 from serving.gateway.observing import MetricsMiddleware
 from serving.gateway.oip import routes as oip
@@ -136,6 +137,9 @@ def make_gate(settings: Settings, metrics: Metrics) -> Gate:
         rate=settings.rate_limit,
         anonymous_rate=settings.rate_limit_anonymous,
         metrics_open=settings.metrics_open,
+        local=None
+        if settings.allow_unauthenticated
+        else LocalCallers(settings.allowed_hosts, settings.cors_origins),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from starlette.types import Scope
 
 from serving.gateway import rate_limit
+from serving.gateway.local_callers import LocalCallers
 from serving.gateway.metrics import Metrics
 from serving.gateway.problems import (
     MISSING_SCOPE,
@@ -46,6 +47,7 @@ class Gate:
         rate: How often each key may ask, where it has no rate of its own; ``None`` for no limit.
         anonymous_rate: How often each address may ask where nobody is asked for a key.
         metrics_open: Whether the metrics are for anybody.
+        local: What keeps pages of other hosts away where nobody is asked for a key.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Gate:
         rate: Rate | None = None,
         anonymous_rate: Rate | None = None,
         metrics_open: bool = False,
+        local: LocalCallers | None = None,
     ) -> None:
         self.keyring = keyring
         self._metrics = metrics
         self._rate = rate
         self._anonymous_rate = anonymous_rate
         self._metrics_open = metrics_open
+        self._local = local
         self._by_key = RateLimiter("key")
         self._by_address = RateLimiter("address")
         self._failures = RateLimiter("address")
@@ -81,6 +85,8 @@ class Gate:
         if access == "open":
             return
         if self.keyring is None:
+            if self._local is not None:
+                self._local.check(scope, _REALM)
             if self._anonymous_rate is not None:
                 self._count(scope, self._by_address, _address_of(scope), self._anonymous_rate)
             return

@@ -31,7 +31,13 @@ ANYWHERE = (
 )
 
 #: What a caller is refused with at a route that is not for everybody.
-REFUSALS = (problems.UNAUTHENTICATED, problems.MISSING_SCOPE, problems.RATE_LIMITED, problems.OVERLOADED)
+REFUSALS = (
+    problems.UNAUTHENTICATED,
+    problems.MISSING_SCOPE,
+    problems.FOREIGN_PAGE,
+    problems.RATE_LIMITED,
+    problems.OVERLOADED,
+)
 
 _CHALLENGE = {
     "WWW-Authenticate": {

@@ -99,6 +99,12 @@ MISSING_SCOPE = _kind(
     "The key is not for this",
     "The scope member says which scope a key needs here; who runs the server makes such keys.",
 )
+FOREIGN_PAGE = _kind(
+    "foreign-page",
+    403,
+    "This came from a page of another host",
+    "Name the host in HOLDFAST_ALLOWED_HOSTS, or its pages in HOLDFAST_CORS_ORIGINS, or make keys.",
+)
 NOT_FOUND = _kind("not-found", 404, "There is nothing here", "See /docs for the addresses that exist.")
 UNKNOWN_MODEL = _kind("unknown-model", 404, "There is no such model", "GET /v1/models lists the models.")
 UNKNOWN_VERSION = _kind(

@@ -16,13 +16,13 @@ from support.tiny import solid_png
 pytestmark = pytest.mark.anyio
 
 RED = solid_png("red")
-HEALTH = b"GET /livez HTTP/1.1\r\nHost: gateway.test\r\n"
+HEALTH = b"GET /livez HTTP/1.1\r\nHost: gateway.localhost\r\n"
 
 
 def classify(length: int, *more: str) -> bytes:
     lines = [
         "POST /v1/models/tiny/classify HTTP/1.1",
-        "Host: gateway.test",
+        "Host: gateway.localhost",
         "Content-Type: image/png",
         f"Content-Length: {length}",
         *more,

@@ -104,7 +104,7 @@ async def _started(
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://gateway.localhost") as client,
     ):
         started = Gateway(app, client)
         if settle:

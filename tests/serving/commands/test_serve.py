@@ -91,7 +91,7 @@ def read_response(connection: socket.socket) -> tuple[int, bytes]:
 def request_head(length: int, *further: str) -> bytes:
     lines = [
         "POST /v1/models/tiny/classify HTTP/1.1",
-        "Host: gateway.test",
+        "Host: gateway.localhost",
         "Content-Type: image/png",
         f"Content-Length: {length}",
         *further,

@@ -54,7 +54,7 @@ async def test_docs_show_this_servers_description(tiny: Gateway) -> None:
 async def test_front_page_shows_a_command_that_works(tiny: Gateway) -> None:
     text = (await tiny.client.get("/")).text
     assert '<a href="/v1/models/tiny">tiny</a>' in text
-    assert "http://gateway.test/v1/models/tiny/classify" in text
+    assert "http://gateway.localhost/v1/models/tiny/classify" in text
 
 
 async def test_front_page_shows_what_a_bundle_says_as_text(tmp_path: Path) -> None:
