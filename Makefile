@@ -39,7 +39,7 @@ constraints: dev-env ## Pin the newest versions that fit pyproject.toml, in cons
 	$(DEV)/bin/python scripts/constraints.py
 
 clean: ## Remove environments, caches and builds; data/ and runs/ stay
-	rm -rf .venv .venv-dev .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	rm -rf .venv .venv-dev .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
 		.coverage build dist *.egg-info
 	find holdfast training serving tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -26,7 +26,7 @@ from classified import find_bundle, find_images
 from machine import describe_machine
 from memory_load import MIXTURE, mixture, send
 from memory_report import growth, growth_sheet, kind_sheet
-from report import Report, command_line, deliver, run
+from report import Report, command_line, deliver, find_place, run
 from servers import gateway
 
 from holdfast.console import progress, stderr
@@ -55,6 +55,8 @@ def main(
     ] = None,
 ) -> None:
     """Measure the gateway's memory over many requests of every kind."""
+    if update is not None:
+        find_place(update, "memory")
     bundle = find_bundle(store, model)
     kinds = mixture(bundle, [file.read_bytes() for file in find_images(images)])
     machine = describe_machine(*_LIBRARIES)

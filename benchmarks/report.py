@@ -97,13 +97,25 @@ class Report:
         Raises:
             UsageError: The document has no such marks.
         """
-        begin, end = f"<!-- begin {self.name} -->\n", f"<!-- end {self.name} -->"
-        text = document.read_text(encoding="utf-8") if document.is_file() else ""
-        before, found_begin, rest = text.partition(begin)
-        _, found_end, after = rest.partition(end)
-        if not found_begin or not found_end:
-            raise UsageError(f"{document} has no place for this: the lines {begin.strip()} and {end}.")
-        document.write_text(f"{before}{begin}\n{self.markdown()}\n\n{end}{after}", encoding="utf-8")
+        before, after = find_place(document, self.name)
+        document.write_text(f"{before}\n{self.markdown()}\n\n{after}", encoding="utf-8")
+
+
+def find_place(document: Path, name: str) -> tuple[str, str]:
+    """A document's text up to a benchmark's first mark, and from its second one; between is its place.
+
+    To be asked before a long run, too: it would be a pity to find out afterwards.
+
+    Raises:
+        UsageError: The document has no such marks.
+    """
+    begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+    text = document.read_text(encoding="utf-8") if document.is_file() else ""
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise UsageError(f"{document} has no place for this: the lines {begin.strip()} and {end}.")
+    return before + begin, end + after
 
 
 def deliver(report: Report, *, markdown: bool, json_path: Path | None, document: Path | None) -> None:

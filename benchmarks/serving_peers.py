@@ -29,7 +29,7 @@ from classified import Images, describe_model, expect, find_bundle, find_images,
 from gateway_report import BARE, compare, ratio_sheet
 from http_load import LoadError
 from machine import describe_company, describe_machine
-from report import Report, command_line, deliver, run
+from report import Report, command_line, deliver, find_place, run
 from servers import GATEWAY, ServerError, environment
 from serving_report import busy_with_others, by_callers, load_sheet, start_sheet, visits_as_json
 from serving_sides import ENVIRONMENTS, MAX_BATCH, PEERS, Layout, Peer
@@ -73,6 +73,8 @@ def main(
 ) -> None:
     """Measure the gateway beside other model servers and a bare loop."""
     peers = choose(peer)
+    if update is not None:
+        find_place(update, "serving_peers")
     bundle = find_bundle(store, model)
     files = find_images(images)
     threads = session_threads(bundle)

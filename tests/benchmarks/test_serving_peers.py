@@ -260,6 +260,15 @@ def test_the_whole_command_measures_the_gateway_where_no_peer_is_installed(
     assert found["ratio"]["values"] == pytest.approx([rate / beside for rate, beside in rates])
 
 
+def test_a_document_without_a_place_for_the_tables_is_refused_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, SCRIPT, "--update", tmp_path / "page.md", "--store", tmp_path / "none"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "has no place for this: the lines <!-- begin serving_peers -->" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.key)
 def test_a_real_peer_answers_right_in_every_layout(peer: Peer, tiny_store: Path, load: Load) -> None:
