@@ -14,7 +14,7 @@ from serving.rates import RateField
 
 PREFIX = "HOLDFAST_"
 
-BackendName = Literal["onnxruntime", "torchserve"]
+BackendName = Literal["onnxruntime", "torchserve", "oip"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "plain"]
 
@@ -84,6 +84,23 @@ class Settings(BaseSettings):
     torchserve_url: Annotated[
         str, Field(pattern=r"^https?://[^/\s]+/?$", description="TorchServe's inference address.")
     ] = "http://127.0.0.1:8080"
+    oip_url: Annotated[
+        str,
+        Field(
+            pattern=r"^https?://[^/\s]+(/[^\s?#]*)?$",
+            description="Address of a server of the Open Inference Protocol, without /v2.",
+        ),
+    ] = "http://127.0.0.1:8080"
+    oip_models: Annotated[
+        Words,
+        Field(description="What it calls a model: NAME[/VERSION][:DEFENCE]=NAME[/VERSION], and more."),
+    ] = ()
+    oip_max_images: Annotated[int, Field(ge=1, description="Most images that it takes at once.")] = 64
+    oip_key: Annotated[SecretStr | None, Field(description="The key that it asks for, if it does.")] = None
+    backend_patience: Annotated[
+        float,
+        Field(gt=0, le=3600, description="Time for which a server elsewhere may answer nothing at all."),
+    ] = 5.0
     threads: Annotated[
         int, Field(ge=0, le=1024, description="Threads for one batch; 0 chooses for this machine.")
     ] = 0

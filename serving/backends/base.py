@@ -63,7 +63,16 @@ class DeadlineExceededError(BackendError):
 
 
 class UnavailableError(BackendError):
-    """The backend cannot answer at the moment; the same request may succeed later."""
+    """The backend cannot answer at the moment; the same request may succeed later.
+
+    Args:
+        message: What is wrong with it.
+        retry_after: Seconds after which to try again.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 1.0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class InferenceError(BackendError):

@@ -6,13 +6,15 @@ from holdfast.bundle import ModelStore
 from serving.attacking.base import Attacker
 from serving.backends.base import Backend
 from serving.gateway.metrics import Metrics
-from serving.gateway.request_id import current_request_id
+from serving.gateway.request_id import current_request_id, forwarded_headers
 from serving.settings import Settings
 
 
 def make_backend(settings: Settings, metrics: Metrics) -> Backend:
     """The backend that ``settings.backend`` names, not started yet; it tells ``metrics`` of its batches."""
     store = ModelStore(settings.model_store)
+    # Where a server hangs, callers are to hear of it within their deadline.
+    patience = min(settings.backend_patience, settings.deadline / 2)
     if settings.backend == "torchserve":
         from serving.backends.torchserve import TorchServeBackend
 
@@ -20,7 +22,22 @@ def make_backend(settings: Settings, metrics: Metrics) -> Backend:
             store,
             settings.torchserve_url,
             timeout=settings.deadline,
-            request_id=current_request_id.get,
+            patience=patience,
+            headers=forwarded_headers,
+        )
+    if settings.backend == "oip":
+        from serving.backends.oip import OipBackend
+        from serving.backends.oip_plan import parse_models
+
+        return OipBackend(
+            store,
+            settings.oip_url,
+            models=parse_models(settings.oip_models),
+            max_images=settings.oip_max_images,
+            key="" if settings.oip_key is None else settings.oip_key.get_secret_value(),
+            timeout=settings.deadline,
+            patience=patience,
+            headers=forwarded_headers,
         )
     from serving.backends.onnx import OnnxBackend
 

@@ -377,7 +377,8 @@ class Problem(Exception):  # noqa: N818 - the noun of RFC 9457
         kind = next((kind for known, kind in _KINDS_OF_ERRORS if isinstance(error, known)), None)
         if kind is None:
             return None
-        seconds = error.retry_after if isinstance(error, base.OverloadedError) else 1.0
+        timed = (base.OverloadedError, base.UnavailableError)
+        seconds = error.retry_after if isinstance(error, timed) else 1.0
         headers = retry_after(seconds) if kind.status == 503 else {}
         return cls(kind, f"{error.message} {error.hint}".strip(), headers)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +16,21 @@ _WELL_FORMED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 #: The id of the request that is being answered, for log records.
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
+
+
+#: What the caller's own tracing says of the request, by W3C Trace Context, to be handed on as it is.
+_current_trace: ContextVar[Mapping[str, str]] = ContextVar("current_trace")
+
+_TRACE_HEADERS = {
+    "traceparent": re.compile(rb"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
+    "tracestate": re.compile(rb"[\x20-\x7e]{1,512}"),
+}
+
+
+def forwarded_headers() -> dict[str, str]:
+    """What of the request that is being answered whoever helps to answer it is to know: its id and trace."""
+    request_id = current_request_id.get()
+    return {**({"X-Request-Id": request_id} if request_id else {}), **_current_trace.get({})}
 
 
 class RequestIdMiddleware:
@@ -32,6 +48,7 @@ class RequestIdMiddleware:
         text = request_id.decode()
         scope.setdefault("state", {})["request_id"] = text
         current_request_id.set(text)
+        _current_trace.set(_trace(scope))
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -45,6 +62,17 @@ def request_id_of(scope: Scope) -> str:
     """The id of a request, from its scope."""
     request_id: str = scope["state"]["request_id"]
     return request_id
+
+
+def _trace(scope: Scope) -> dict[str, str]:
+    """The caller's trace headers, where they are well formed; a state without a parent is nobody's."""
+    given = dict(scope["headers"])
+    found = {
+        name: value.decode()
+        for name, pattern in _TRACE_HEADERS.items()
+        if (value := given.get(name.encode())) is not None and pattern.fullmatch(value)
+    }
+    return found if "traceparent" in found else {}
 
 
 def _given(scope: Scope) -> bytes | None:

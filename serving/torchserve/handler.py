@@ -2,11 +2,11 @@
 
 ``holdfast archive`` packs this file into the .mar; it needs PyTorch and the ``holdfast`` package only.
 
-A request's body is one image (PNG, JPEG or WebP), answered with its class; the same as base64 in JSON; or a
-batch of images as ``.npy``, answered with their logits. The header ``X-Holdfast-Defence``, or the member
-``defence`` of the JSON, names a defence that the model offers. Requests that TorchServe batched run together,
-those of one defence at a time; one that cannot be used is answered by itself, with its own status and an
-RFC 9457 problem, and the others never notice.
+A request's body is one image (PNG, JPEG or WebP), answered with its class; the same as base64 in JSON; a
+batch of images as ``.npy``, answered with their logits; or a request of the Open Inference Protocol, answered
+by it. The header ``X-Holdfast-Defence``, or the member ``defence`` of the JSON, names a defence that the
+model offers. Requests that TorchServe batched run together, those of one defence at a time; one that cannot
+be used is answered by itself, with its own status and a problem, and the others never notice.
 
 The same file runs in a model's workers for attacks, which ``holdfast torchserve`` starts beside those that
 classify. There a batch of images comes with an order in the header ``X-Holdfast-Attack``
@@ -40,6 +40,8 @@ from holdfast.bundle import MANIFEST, TORCHSCRIPT, read_manifest
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.manifest import Defence, Manifest
 from holdfast.manifold import classify_transformed
+from holdfast.oip import classifier as oip
+from holdfast.oip import wire
 from holdfast.probabilities import probabilities
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ STATUSES: tuple[tuple[type[HoldfastError], HTTPStatus], ...] = (
     (images.TooManyBytesError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (images.TooManyPixelsError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (images.UnsupportedFormatError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (wire.TooManyValuesError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (images.ImageError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (npy.ArrayError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (HoldfastError, HTTPStatus.BAD_REQUEST),
@@ -106,7 +109,7 @@ class HoldfastHandler:
                 self.predict(np.zeros((size, *self.manifest.input.shape), dtype=np.float32), defence)
         logger.info("Loaded %s version %s on %s", self.record.name, self.record.version, self.device)
 
-    def handle(self, requests: list[dict[str, Any]], context: Context) -> list[str]:
+    def handle(self, requests: list[dict[str, Any]], context: Context) -> list[str | bytes]:
         """Answer each request of a batch.
 
         Args:
@@ -114,30 +117,42 @@ class HoldfastHandler:
             context: Takes each answer's status and content type.
 
         Returns:
-            One JSON document per request, in their order.
+            One JSON document per request, in their order; of the Open Inference Protocol, maybe with bytes.
         """
         problems: dict[int, HoldfastError] = {}
+        inferences: dict[int, oip.Asked] = {}
         batches: dict[int, NDArray[np.float32]] = {}
         groups: dict[Defence, list[int]] = {}
         arrays: set[int] = set()
-        answers: dict[int, str] = {}
+        protocol: set[int] = set()
+        answers: dict[int, str | bytes] = {}
         for index, request in enumerate(requests):
             try:
                 if (order := header_of(context, index, remote.HEADER.lower())) is not None:
                     answers[index] = self.attack(request, order, context, index)
                     continue
-                body, asked = read_body(request, header_of(context, index, DEFENCE_HEADER))
-                batches[index] = self.read(body, explain=is_explanation(context, index))
+                asked: str | None
+                length = header_of(context, index, wire.HEADER_LENGTH.lower())
+                if is_inference(request, length):
+                    protocol.add(index)
+                    inferences[index] = self.read_inference(find_body(request), length)
+                    batches[index], asked = inferences[index].images, inferences[index].defence
+                else:
+                    body, asked = read_body(request, header_of(context, index, DEFENCE_HEADER))
+                    batches[index] = self.read(body, explain=is_explanation(context, index))
+                    if body.startswith(npy.MAGIC):
+                        arrays.add(index)
                 groups.setdefault(self.choose(asked), []).append(index)
-                if body.startswith(npy.MAGIC):
-                    arrays.add(index)
             except HoldfastError as error:
                 problems[index] = error
         for defence, group in groups.items():
-            answers |= self.answer({index: batches[index] for index in group}, arrays, defence, context)
+            usable = {index: batches[index] for index in group}
+            answers |= self.answer(usable, arrays, inferences, defence, context)
         problems |= {index: BROKEN for group in groups.values() for index in group if index not in answers}
         return [
-            refuse(problems[index], context, index) if index in problems else answers[index]
+            refuse(problems[index], context, index, protocol=index in protocol)
+            if index in problems
+            else answers[index]
             for index in range(len(requests))
         ]
 
@@ -192,17 +207,28 @@ class HoldfastHandler:
             return npy.decode(body, self.manifest.input, max_images=MAX_IMAGES)
         return images.decode(bytes(body), self.manifest.input)[None]
 
+    def read_inference(self, body: bytes | bytearray, header_length: str | None) -> oip.Asked:
+        """What a request of the Open Inference Protocol asks for.
+
+        Raises:
+            HoldfastError: It cannot be used.
+        """
+        most = oip.max_values(self.manifest, MAX_IMAGES)
+        message = wire.read(bytes(body), header_length, max_values=most)
+        return oip.read_request(message, self.manifest, max_images=MAX_IMAGES)
+
     def answer(
         self,
         batches: dict[int, NDArray[np.float32]],
         arrays: set[int],
+        inferences: dict[int, oip.Asked],
         defence: Defence,
         context: Context,
-    ) -> dict[int, str]:
+    ) -> dict[int, str | bytes]:
         """Run the images of all usable requests of one defence together and write each request's answer.
 
-        Those in ``arrays`` are answered with logits, the others with their image's class. A request whose
-        logits are not finite numbers gets no answer.
+        Those in ``arrays`` are answered with logits, those in ``inferences`` with what they ask for, and the
+        others with their image's class. A request whose logits are not finite numbers gets no answer.
         """
         began = time.perf_counter()
         found = self.predict(np.concatenate(list(batches.values())), defence)
@@ -211,11 +237,21 @@ class HoldfastHandler:
             "inference_seconds": round(time.perf_counter() - began, 6),
             "batch_size": len(found["logits"]),
         }
-        answers, start = {}, 0
+        answers: dict[int, str | bytes] = {}
+        start = 0
         for index, batch in batches.items():
             part = {name: values[start : start + len(batch)] for name, values in found.items()}
             start += len(batch)
             if not all(np.isfinite(values).all() for values in part.values()):
+                continue
+            count_verdicts(part, self.manifest, defence, context)
+            if index in inferences:
+                answers[index], headers = oip.answer(
+                    self.manifest, inferences[index], defence=defence, **part
+                )
+                context.set_response_content_type(index, headers.pop("Content-Type"))
+                for name, value in headers.items():
+                    context.set_response_header(index, name, value)
                 continue
             if index in arrays:
                 content = {**about, **{name: values.tolist() for name, values in part.items()}}
@@ -223,7 +259,6 @@ class HoldfastHandler:
                 content = {**about, **describe(part, self.manifest)}
             answers[index] = json.dumps(content)
             context.set_response_content_type(index, "application/json")
-            count_verdicts(part, self.manifest, defence, context)
         return answers
 
     def about(self, defence: Defence) -> dict[str, Any]:
@@ -309,6 +344,14 @@ def read_body(request: dict[str, Any], header: str | None) -> tuple[bytes | byte
         ) from None
 
 
+def is_inference(request: dict[str, Any], header_length: str | None) -> bool:
+    """Whether a request speaks the Open Inference Protocol."""
+    if header_length is not None:
+        return True
+    body = find_body(request)
+    return body.lstrip()[:1] == b"{" and b'"inputs"' in body
+
+
 def describe(found: dict[str, NDArray[np.float32]], manifest: Manifest) -> dict[str, Any]:
     """One image's answer, as the gateway words it: its class, every class's probability, the evidence."""
     temperature = 1.0 if manifest.calibration is None else manifest.calibration.temperature
@@ -347,17 +390,19 @@ def count_verdicts(
         context.metrics.add_counter("ManifoldVerdicts", 1, dimensions=dimensions)
 
 
-def refuse(error: HoldfastError, context: Context, index: int) -> str:
-    """Give request ``index`` its own status; return the RFC 9457 problem that is its body."""
+def refuse(error: HoldfastError, context: Context, index: int, *, protocol: bool) -> str:
+    """Give request ``index`` its own status; return its body, a problem by RFC 9457 or by the protocol."""
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     if error is not BROKEN:
         status = next(status for kind, status in STATUSES if isinstance(error, kind))
+    if protocol and status is HTTPStatus.UNPROCESSABLE_ENTITY:
+        status = HTTPStatus.BAD_REQUEST
     context.set_response_status(status.value, status.phrase, index)
-    context.set_response_content_type(index, "application/problem+json")
+    context.set_response_content_type(index, "application/json" if protocol else "application/problem+json")
     logger.info("Refused request %.128r: %s", request_id(context, index), error.message)
-    problem = {"type": "about:blank", "title": status.phrase, "status": status.value}
-    problem["detail"] = f"{error.message} {error.hint}".strip()
-    return json.dumps(problem)
+    detail = f"{error.message} {error.hint}".strip()
+    problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    return json.dumps({"error": detail} if protocol else problem)
 
 
 def is_explanation(context: Context, index: int) -> bool:

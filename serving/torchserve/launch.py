@@ -275,6 +275,7 @@ def _environment(given: Mapping[str, str], workers: int) -> dict[str, str]:
         for name, value in given.items()
         if name not in overrides and not name.startswith(("TS_", "HOLDFAST_"))
     }
+    environment["TS_OPEN_INFERENCE_PROTOCOL"] = "oip"  # /v2: what the server is, and whether it lives
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // max(1, workers))))
     # Threads that spin while they wait for one another make a busy machine a hundred times slower.

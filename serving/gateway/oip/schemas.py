@@ -14,7 +14,7 @@ from holdfast.oip.wire import DATATYPES
 Parameters = Annotated[dict[str, str | int | float | bool], Field(description="Further choices, by name.")]
 
 #: One red image of eight by eight pixels, as values in one flat list.
-_RED: list[JsonValue] = [1.0] * 64 + [0.0] * 128
+_RED: list[JsonValue] = [*[1.0] * 64, *[0.0] * 128]
 
 
 class ErrorDocument(BaseModel):
