@@ -49,6 +49,8 @@ RUN $INSTALL --no-deps --force-reinstall /wheel/*.whl
 FROM base AS gateway
 COPY --from=gateway-environment /opt/holdfast /opt/holdfast
 COPY model_store /srv/model_store
+# Jobs are kept here; give them a volume, or HOLDFAST_JOBS_DATABASE a PostgreSQL.
+RUN install -d -o 10001 /srv/jobs
 # The container's own network is the fence: what reaches the port was let in by whoever published it. Publish it
 # to loopback, or to a network where everyone may classify; or mount a file of keys and name it in
 # HOLDFAST_KEYS_FILE, and everyone has to show one.

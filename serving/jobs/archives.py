@@ -138,6 +138,8 @@ def _check_entry(info: zipfile.ZipInfo) -> None:
     # ZipInfo has cut the name at a NUL already; what was there is in orig_filename.
     if name.startswith("/") or "\\" in info.orig_filename or _DRIVE.match(name) or "\0" in info.orig_filename:
         raise ArchiveError(f"The zip file has an entry '{shown}', which is no relative path.")
+    if not name.isprintable():
+        raise ArchiveError("The zip file has an entry whose name cannot be shown.")
     if ".." in name.split("/"):
         raise ArchiveError(f"The zip file has an entry '{shown}', which leads out of it.")
     if info.flag_bits & 0x1:

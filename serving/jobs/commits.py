@@ -197,7 +197,7 @@ class Commits:
     def _check_lease(self, connection: sa.Connection) -> None:
         held = sa.select(workers.c.state).where(workers.c.id == self._worker)
         if not self._database.is_sqlite:  # until the end of the transaction nobody may give this worker up
-            held = held.with_for_update(key_share=True)
+            held = held.with_for_update(read=True)
         if connection.execute(held).scalar() != "alive":
             raise LeaseLostError
 

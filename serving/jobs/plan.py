@@ -17,10 +17,10 @@ LabelsFrom = Literal["model", "folder", "file", "array", "list"]
 
 #: Passes that a chunk may take, roughly: some seconds of work, so that a kill costs no more than these, that
 #: several workers share a job evenly, and that the queue's own time does not show.
-_CHUNK_PASSES = 20_000
+_CHUNK_PASSES = 4_000
 
 #: Fewer images at once leave a model's speed unused.
-_FEWEST = 8
+_FEWEST = 4
 
 
 @dataclass(frozen=True)

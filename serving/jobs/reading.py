@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serving.jobs.database import Database, explained
-from serving.jobs.store import FINISHED, unknown
+from serving.jobs.store import FINISHED, is_id, unknown
 from serving.jobs.tables import chunks, events, jobs, runs, workers
 from serving.jobs.views import Event, Job, JobList, JobSummary, Links, Progress, RunProgress
 from serving.settings import Settings
@@ -106,6 +106,8 @@ class JobReader:
             return self._row(connection, job, owner)
 
     def _row(self, connection: sa.Connection, job: str, owner: str | None) -> sa.Row[Any]:
+        if not is_id(job):  # of which a database may not even be asked
+            raise unknown(job)
         mine = sa.true() if owner is None else jobs.c.owner == owner
         row = connection.execute(
             sa.select(jobs, self._database.now.label("now")).where(jobs.c.id == job, mine)

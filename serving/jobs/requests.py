@@ -82,7 +82,14 @@ def _dataset(given: Any) -> Any:
 class CampaignRequest(_Request):
     """A campaign: every attack on every model behind every defence, over all images."""
 
-    name: Annotated[str, Field(max_length=200, description="A note, for whoever reads the list.")] = ""
+    name: Annotated[
+        str,
+        Field(
+            max_length=200,
+            pattern=r"^[^\x00-\x1f\x7f]*$",
+            description="A note, for whoever reads the list.",
+        ),
+    ] = ""
     models: Annotated[
         list[Annotated[ModelChoice, BeforeValidator(_model, json_schema_input_type=ModelChoice | str)]],
         Field(min_length=1, max_length=_MANY, description="A name alone stands for its default defence."),

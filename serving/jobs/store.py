@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,10 @@ logger = logging.getLogger(__name__)
 #: States in which nothing more happens to a job.
 FINISHED = ("succeeded", "failed", "cancelled")
 UNFINISHED = ("queued", "running")
+
+#: A job's id says nothing of it, and cannot be guessed.
+_ID_BYTES = 10
+_ID = re.compile(r"[0-9a-f]{20}")
 
 #: Bytes that are left free on the disk, for the rest of the machine and for the database's own journal.
 _RESERVE = 64 * 1024 * 1024
@@ -91,7 +96,7 @@ class JobStore:
             TooManyJobsError, QuotaError: There is no room for it.
             StorageFullError, StorageError: It cannot be stored.
         """
-        job = secrets.token_hex(10)
+        job = secrets.token_hex(_ID_BYTES)
         size = campaign.bytes_at_most()
         self._check_disk(size)
         with explained(), self._database.write() as connection:
@@ -124,6 +129,8 @@ class JobStore:
         Raises:
             UnknownJobError: There is none.
         """
+        if not is_id(job):
+            raise unknown(job)
         with explained():
             with self._database.write() as connection:
                 mine = sa.true() if owner is None else jobs.c.owner == owner
@@ -274,6 +281,11 @@ def add_event(connection: sa.Connection, job: str, kind: str, data: dict[str, An
         sa.update(jobs).where(jobs.c.id == job).values(events=jobs.c.events + 1).returning(jobs.c.events)
     ).scalar_one()
     connection.execute(sa.insert(events).values(job=job, number=number, kind=kind, data=json.dumps(data)))
+
+
+def is_id(job: str) -> bool:
+    """Whether a job could be called so."""
+    return _ID.fullmatch(job) is not None
 
 
 def unknown(job: str) -> UnknownJobError:

@@ -74,19 +74,20 @@ class Supervisor:
         pause = _FIRST_PAUSE
         while True:
             await self._needed[number].wait()
-            self._needed[number].clear()
             loop = asyncio.get_running_loop()
             began = loop.time()
             status = await self._run(number)
-            if status == 0:
-                # It ended for want of work; more may have come just then.
-                if await self._is_wanted():
-                    self._needed[number].set()
-                continue
-            pause = _FIRST_PAUSE if loop.time() - began > _LONGEST_PAUSE else min(_LONGEST_PAUSE, 2 * pause)
-            logger.error("A worker for jobs ended with status %d; another begins in %.1f s", status, pause)
-            await asyncio.sleep(pause)
-            self._needed[number].set()
+            if status:
+                lived = loop.time() - began
+                pause = _FIRST_PAUSE if lived > _LONGEST_PAUSE else min(_LONGEST_PAUSE, 2 * pause)
+                logger.error(
+                    "A worker for jobs ended with status %d; another begins in %.1f s", status, pause
+                )
+                await asyncio.sleep(pause)
+            # What was asked for while it ran, it has done or seen; but more may have come since.
+            self._needed[number].clear()
+            if await self._is_wanted():
+                self._needed[number].set()
 
     async def _is_wanted(self) -> bool:
         try:

@@ -98,6 +98,7 @@ class Worker:
         self._watch = threading.Thread(target=self._keep_watch, name="watch", daemon=True)
         self._claim: Claim | None = None
         self._unwanted = False
+        self._worked = time.monotonic()
 
     def run(self) -> None:
         """Work until a signal, or whatever else is to end it."""
@@ -158,7 +159,7 @@ class Worker:
             try:
                 return self._attack(claim)
             finally:
-                self._claim = None
+                self._claim, self._worked = None, time.monotonic()
         except LeaseLostError:
             self._begin_anew()
 
@@ -226,7 +227,7 @@ class Worker:
     def _keep_watch(self) -> None:
         """Renew, give up, hand on, and notice; the watch itself never ends."""
         interval, limit = min(5.0, self._settings.jobs_lease / 4), self._options.until_idle
-        renewed = idle_since = time.monotonic()
+        renewed = time.monotonic()
         first = True
         while not self._stop.wait(0 if first else min(_TICK, interval)):
             try:
@@ -239,8 +240,8 @@ class Worker:
                 claim = self._claim
                 if claim is not None and not self._commits.is_wanted(claim.job):
                     self._unwanted = self._claim is claim
-                if limit is not None and time.monotonic() - idle_since > limit:
-                    idle_since = time.monotonic()
+                if limit is not None and time.monotonic() - self._worked > limit:
+                    self._worked = time.monotonic()
                     if not self._is_busy():
                         logger.info("Worker %s ends: there is nothing to do", self.id)
                         self._stop.set()

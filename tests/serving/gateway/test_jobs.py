@@ -21,8 +21,12 @@ from support.gateway import Gateway, assert_problem, gateway
 from support.tiny import SIZE, make_tiny_bundle, solid_png
 
 from holdfast.units import format_budget
+from serving.keys.store import KeyStore
 
 pytestmark = pytest.mark.anyio
+
+#: The same bytes whenever it is sent: a zip file says when it was packed.
+COLOURS = colours()
 
 
 async def finished(gateway: Gateway, *files: bytes | tuple[str, bytes], **options: Any) -> dict[str, Any]:
@@ -234,13 +238,13 @@ def _events(text: str) -> list[tuple[str, str]]:
 
 async def test_same_key_with_the_same_content_is_the_same_job(tiny: Gateway) -> None:
     key = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}
-    first = await submit(tiny, colours(), headers=key)
-    again = await submit(tiny, colours(), headers={"Idempotency-Key": key["Idempotency-Key"].strip('"')})
+    first = await submit(tiny, COLOURS, headers=key)
+    again = await submit(tiny, COLOURS, headers={"Idempotency-Key": key["Idempotency-Key"].strip('"')})
     assert (first.status_code, again.status_code) == (202, 202)
     assert first.headers["location"] == again.headers["location"]
     for other in (
         await submit(tiny, colours(3), headers=key),
-        await submit(tiny, colours(), headers=key, steps="6"),
+        await submit(tiny, COLOURS, headers=key, steps="6"),
     ):
         assert first.json()["id"] in assert_problem(other, 422, "idempotency-key-reused")["detail"]
     assert len((await tiny.client.get(JOBS)).json()["jobs"]) == 1
@@ -253,7 +257,7 @@ async def test_same_key_with_the_same_content_is_the_same_job(tiny: Gateway) -> 
 async def test_requests_with_the_same_key_at_the_same_time_make_one_job(tiny: Gateway) -> None:
     tiny.services.jobs.admission.__init__(max_requests=8, max_bytes=1 << 30)  # type: ignore[misc]
     key = {"Idempotency-Key": "once"}
-    answers = await asyncio.gather(*(submit(tiny, colours(), headers=key) for _ in range(6)))
+    answers = await asyncio.gather(*(submit(tiny, COLOURS, headers=key) for _ in range(6)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.headers["location"] for answer in answers}) == 1
     assert len((await tiny.client.get(JOBS)).json()["jobs"]) == 1
@@ -290,10 +294,8 @@ async def test_job_is_cancelled_and_then_deleted_with_all_of_it(tiny: Gateway) -
 
 
 async def test_job_that_nobody_has_heard_of_is_unknown_and_makes_no_database(tiny: Gateway) -> None:
-    for address in (f"{JOBS}/x", f"{JOBS}/x/events", f"{JOBS}/x/result", f"{JOBS}/..%2Fjobs.sqlite"):
-        assert_problem(
-            await tiny.client.get(address), 404, "unknown-job" if "2F" not in address else "not-found"
-        )
+    for name in ("x", "x/events", "x/result", "%00", "0" * 20):
+        assert_problem(await tiny.client.get(f"{JOBS}/{name}"), 404, "unknown-job")
     path = Path(tiny.services.settings.jobs_database.removeprefix("sqlite:///"))
     assert not path.parent.exists()
 
@@ -368,3 +370,27 @@ async def test_data_set_that_cannot_be_used_is_refused(
 ) -> None:
     campaign = {"models": ["tiny"], "attacks": ["fgsm"], "dataset": dataset}
     assert_problem(await with_datasets.client.post(JOBS, json=campaign), 422, kind)
+
+
+async def test_job_is_its_keys_own(tiny_store: Path, tmp_path: Path) -> None:
+    keys = KeyStore(tmp_path / "keys.json")
+    tokens = (
+        keys.create("mine", ("attack",)),
+        keys.create("other", ("attack",)),
+        keys.create("weak", ("classify",)),
+    )
+    mine, other, weak = ({"Authorization": f"Bearer {token.reveal()}"} for token, _ in tokens)
+    async with gateway(tiny_store, keys_file=keys.path) as started:
+        image = solid_png("red")
+        assert_problem(await submit(started, image), 401, "unauthenticated")
+        assert_problem(await submit(started, image, headers=weak), 403, "missing-scope")
+        key = {"Idempotency-Key": "the-same"}
+        ours = (await submit(started, image, headers=mine | key)).json()
+        theirs = (await submit(started, image, headers=other | key)).json()
+        assert ours["id"] != theirs["id"]
+        listed = (await started.client.get(JOBS, headers=mine)).json()["jobs"]
+        assert [job["id"] for job in listed] == [ours["id"]]
+        for address in ours["links"].values():
+            assert_problem(await started.client.get(address, headers=other), 404, "unknown-job")
+        assert_problem(await started.client.delete(ours["links"]["self"], headers=other), 404, "unknown-job")
+        assert (await started.client.get(ours["links"]["self"], headers=mine)).status_code == 200

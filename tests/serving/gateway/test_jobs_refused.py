@@ -54,6 +54,7 @@ async def refused(gateway: Gateway, status: int, kind: str, *files: Any, **optio
         ({"labels": "guess"}, 422, "invalid-request", "labels"),
         ({"dataset": "colours"}, 422, "invalid-request", "not both"),
         ({"campaign": "{}"}, 422, "invalid-request", "stands alone"),
+        ({"name": "a\x00b"}, 422, "invalid-request", "name"),
     ],
 )
 async def test_campaign_that_cannot_be_carried_out_is_refused_before_it_is_taken_on(
@@ -86,6 +87,7 @@ async def test_campaign_without_images_is_refused(tiny: Gateway) -> None:
         ("/etc/passwd.png", "no relative path"),
         ("C:/boot.png", "no relative path"),
         ("a\\..\\b.png", "no relative path"),
+        ("a\nb.png", "cannot be shown"),
         ("inner.zip", "no PNG, JPEG or WebP"),
         ("readme.txt", "no PNG, JPEG or WebP"),
     ],
