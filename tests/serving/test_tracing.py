@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from holdfast.bundle import ModelStore
 from serving import tracing
 from serving.backends.base import BackendError
 from serving.backends.catalogue import Catalogue
+from serving.backends.health import Health
 from serving.backends.torchserve import TorchServeBackend
 
 pytestmark = pytest.mark.anyio
@@ -103,11 +105,13 @@ async def test_what_runs_the_model_goes_on_with_the_trace_and_the_request_id(
         seen.append(request.headers)
         return httpx.Response(500, json={})
 
-    backend = TorchServeBackend(ModelStore(tiny_store), request_id=lambda: "the-id")
+    backend = TorchServeBackend(ModelStore(tiny_store), headers=lambda: {"X-Request-Id": "the-id"})
     backend._client = httpx.AsyncClient(
         transport=httpx.MockTransport(answer), base_url="http://torchserve.test"
     )
     backend._catalogue = Catalogue(ModelStore(tiny_store))
+    backend._health["tiny", "1"] = Health()
+    backend._health["tiny", "1"].trust(time.monotonic())
     with pytest.raises(BackendError):
         await backend.predict("tiny", None, np.zeros((1, 3, 8, 8), dtype=np.float32))
     call = by_name(exporter)["TorchServe"]
