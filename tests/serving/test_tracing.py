@@ -105,10 +105,9 @@ async def test_what_runs_the_model_goes_on_with_the_trace_and_the_request_id(
         seen.append(request.headers)
         return httpx.Response(500, json={})
 
-    backend = TorchServeBackend(ModelStore(tiny_store), headers=lambda: {"X-Request-Id": "the-id"})
-    backend._client = httpx.AsyncClient(
-        transport=httpx.MockTransport(answer), base_url="http://torchserve.test"
-    )
+    url = "http://torchserve.test"
+    backend = TorchServeBackend(ModelStore(tiny_store), url, headers=lambda: {"X-Request-Id": "the-id"})
+    backend._client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url=url)
     backend._catalogue = Catalogue(ModelStore(tiny_store))
     backend._health["tiny", "1"] = Health()
     backend._health["tiny", "1"].trust(time.monotonic())
