@@ -19,7 +19,12 @@ Check = Callable[[int, bytes], None]
 
 
 def measure_server(
-    server: Server, requests: Sequence[bytes], check: Check, callers: int, seconds: float
+    server: Server,
+    requests: Sequence[bytes],
+    check: Check,
+    callers: int,
+    seconds: float,
+    lead_in: float = 0.2,
 ) -> Figures:
     """Put a server under load, and check its answers when the time is over.
 
@@ -29,13 +34,14 @@ def measure_server(
         check: Asked about every answer; raises LoadError where it is wrong.
         callers: How many there are.
         seconds: How long to measure.
+        lead_in: Seconds of the same load before.
 
     Raises:
         LoadError: An answer is not 200, or wrong.
     """
     watch = _Watch()
     cpu = server.cpu_seconds()
-    done = drive(server.address, requests, concurrency=callers, seconds=seconds)
+    done = drive(server.address, requests, concurrency=callers, seconds=seconds, lead_in=lead_in)
     cpu = server.cpu_seconds() - cpu
     others = watch.others(cpu)
     for number, body in done.answers:

@@ -180,7 +180,7 @@ def visit_server(
     with started(side, images, classes) as server:
         cold_start, idle = server.cold_start, server.memory()
         requests, check = side.requests(images, server.address), side.check(images, classes)
-        measure_server(server, requests, check, _WARM_CALLERS, warm_up)
+        measure_server(server, requests, check, _WARM_CALLERS, warm_up, lead_in=0.0)
         levels = {level: measure_server(server, requests, check, level, seconds) for level in callers}
         return Visit(side.name, cold_start, idle, server.memory(), levels, beside)
 

@@ -274,7 +274,7 @@ def test_a_document_without_a_place_for_the_tables_is_refused_before_anything_is
 def test_a_real_peer_answers_right_in_every_layout(peer: Peer, tiny_store: Path, load: Load) -> None:
     if why := peer.missing(PLACES):
         pytest.skip(f"{peer.name}: {why}; make it with benchmarks/peer_environments.py")
-    patient = replace(load, seconds=1.0, warm_up=0.5)
+    patient = replace(load, seconds=1.0, warm_up=1.0)
     for layout in peer.layouts(2):
         seen = patient.visit(contender(peer, load.bundle, layout, PLACES), [1, 16])
         assert all(figures.images > 0 for figures in seen.levels.values())
