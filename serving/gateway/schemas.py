@@ -17,12 +17,12 @@ from holdfast.manifest import (
     InputSpec,
     Manifold,
     Parity,
-    Precision,
     ThreatModel,
     TrainingRun,
     Transformation,
     Verdict,
 )
+from holdfast.precision import Precision
 from holdfast.routing import Weights
 from serving.gateway.examples import CLASSIFICATION, MODEL, PROBLEM
 
