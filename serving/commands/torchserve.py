@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -16,6 +15,7 @@ from serving.torchserve.config import HEAP_PATTERN, LaunchSettings
 from serving.torchserve.java import find_java
 from serving.torchserve.launch import TorchServe, free_port
 from serving.torchserve.models import ServedModel, find_archives
+from serving.torchserve.supervision import supervise
 
 app = typer.Typer()
 
@@ -75,11 +75,16 @@ def torchserve(
     startup_timeout: Annotated[
         float, typer.Option(min=1, help="Seconds until every model must have answered.")
     ] = _DEFAULTS.startup_timeout,
+    restarts: Annotated[
+        int,
+        typer.Option(min=0, help="How often in a row it is started again when it ends by itself; 0: never."),
+    ] = 5,
 ) -> None:
     """Run TorchServe in the foreground, on loopback, with the archives of a store.
 
     It listens on 127.0.0.1 only, checks every hash of an archive before anything of it is loaded, and
-    registers no model at run time. Ctrl-C or SIGTERM ends it and every process that it started.
+    registers no model at run time. Ctrl-C or SIGTERM ends it and every process that it started. When it ends
+    by itself it is started again, after 1 s, 2 s, 4 s, and so on up to a minute.
     """
     archives = find_archives(store, model or ())
     java = find_java()
@@ -100,9 +105,7 @@ def torchserve(
             server.wait_ready(stop.asked)
         if not stop.asked():
             _announce(server)
-        while not stop.asked():
-            server.check()
-            time.sleep(0.25)
+        supervise(server, stop.asked, restarts=restarts, report=_report)
     stderr.print("TorchServe has stopped.")
 
 
@@ -124,6 +127,10 @@ class _Stop:
 
 def _classifying(server: TorchServe) -> list[ServedModel]:
     return [model for model in server.models if not model.attacks]
+
+
+def _report(message: str) -> None:
+    stderr.print(message, soft_wrap=True, markup=False, highlight=False)
 
 
 def _announce(server: TorchServe) -> None:
