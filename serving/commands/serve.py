@@ -28,11 +28,14 @@ def _option(setting: str, **arguments: Any) -> Any:
 def _list_settings(wanted: bool) -> None:
     if not wanted:
         return
+    from rich.markup import escape
+
     from holdfast.console import stdout, table
 
     settings = table("variable", "default", "what it sets", title="Settings, by environment variable")
     for name, field in Settings.model_fields.items():
-        settings.add_row(PREFIX + name.upper(), str(field.default), field.description)
+        cells = (PREFIX + name.upper(), str(field.default), field.description or "")
+        settings.add_row(*(escape(cell) for cell in cells))
     stdout.print(settings)
     raise typer.Exit
 
