@@ -13,7 +13,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from holdfast.bundle import ModelStore
 from holdfast.errors import HoldfastError
@@ -24,8 +32,16 @@ ROUTING = "routing.json"
 #: A routing names a handful of versions.
 _MAX_BYTES = 64 * 1024
 
+
+def _number(value: object) -> object:
+    """An integer as JSON has it, 2.0 being one; true and "2" are none, and pydantic would take them."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("a weight is a whole number")  # noqa: TRY004 - pydantic catches it
+    return value
+
+
 Version = Annotated[str, Field(pattern=VERSION_PATTERN)]
-Weight = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
+Weight = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]
 #: JSON Schema would take any other key, too, if it were not told.
 Weights = Annotated[
     dict[Version, Weight],

@@ -34,9 +34,9 @@ def test_every_answer_is_as_the_description_says(tmp_path: Path) -> None:
             [
                 *(sys.executable, "-W", "ignore", "-m", "schemathesis.cli"),
                 *("--config-file", str(HERE / "schemathesis.toml")),
-                *("run", f"{url}/openapi.json", "--checks", "all", "--seed", "1", "--workers", "2"),
+                *("run", f"{url}/openapi.json", "--checks", "all", "--seed", "1", "--workers", "1"),
                 # Beside these there are the cases of the other phases, several for each example.
-                *("--max-examples", str(-(-CASES // len(operations) // 4)), "--continue-on-failure"),
+                *("--max-examples", str(-(-CASES // len(operations) // 3)), "--continue-on-failure"),
                 *("--generation-database", "none", "--warnings", "off", "--report-dir", str(tmp_path / "r")),
             ],
             env=os.environ

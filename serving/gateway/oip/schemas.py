@@ -159,7 +159,9 @@ class InferResponse(BaseModel):
 class RepositoryIndexRequest(BaseModel):
     """What of the repository to list."""
 
-    ready: Annotated[bool, Field(description="Only what is ready; here everything listed is.")] = False
+    ready: Annotated[
+        bool, Field(strict=True, description="Only what is ready; here everything listed is.")
+    ] = False
 
 
 class RepositoryEntry(BaseModel):
