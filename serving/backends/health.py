@@ -30,14 +30,15 @@ class Health:
         self._down_since: float | None = None
 
     def answered(self, now: float) -> bool:
-        """Note an answer; whether the model is up again because of it."""
+        """Note an answer; whether a model that was down is up again because of it."""
         self.answered_at = now
         self._failures = 0
         self._answers += 1
         if self.up or self._answers < RISE:
             return False
+        was_down = self._down_since is not None
         self.up, self._down_since = True, None
-        return True
+        return was_down
 
     def failed(self, now: float) -> bool:
         """Note a failure; whether the model is down because of it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ from serving.backends.remote import (
     NotServedError,
     OtherWeightsError,
     RemoteBackend,
+    SilentError,
 )
 
 logger = logging.getLogger(__name__)
@@ -131,7 +133,11 @@ class OipBackend(RemoteBackend):
         try:
             async with asyncio.timeout(self._patience):
                 response = await client.get(path, headers=self._headers())
-        except (TimeoutError, httpx.HTTPError) as error:
+        except TimeoutError:
+            raise SilentError(
+                f"The inference server at {self._url} did not answer within {self._patience:g} s."
+            ) from None
+        except httpx.HTTPError as error:
             raise UnavailableError(
                 f"The inference server at {self._url} cannot be reached ({type(error).__name__}).",
                 hint=self.start_it,
@@ -147,11 +153,11 @@ class OipBackend(RemoteBackend):
 
     async def _look(self, bundle: Bundle) -> None:
         """Ask whether the model is ready, where the server answers that, and then for a prediction."""
-        plan = self._plans[bundle.name, bundle.version, "none"]
+        plan, began = self._plans[bundle.name, bundle.version, "none"], time.monotonic()
         try:
             await self._get(f"{plan.path}/ready")
         except BackendError as error:
-            self._failed(bundle, error)
+            self._failed(bundle, error, began)
             raise
         await super()._look(bundle)
 

@@ -59,6 +59,10 @@ class OtherWeightsError(UnavailableError):
     """The server has another model under this name and version than the store has."""
 
 
+class SilentError(UnavailableError):
+    """The server took a request and answered nothing."""
+
+
 class BatchFailedError(UnavailableError):
     """The server failed on a whole batch, and whose fault it was cannot be told."""
 
@@ -328,7 +332,7 @@ class RemoteBackend(ABC):
             waited = time.monotonic() - began
             if health.answered_at < began:
                 self._note(bundle, health.hangs(time.monotonic()), f"no answer for {waited:.1f} s")
-            raise UnavailableError(
+            raise SilentError(
                 f"{self.title} did not answer within {waited:.1f} s.",
                 retry_after=health.retry_after(time.monotonic()),
             ) from None
@@ -386,9 +390,11 @@ class RemoteBackend(ABC):
             )
             self._let_go([call for call in self._calls.values() if call.key == _key(bundle)])
 
-    def _failed(self, bundle: Bundle, error: BackendError) -> None:
-        """Note that a look at a model ended in an error."""
-        self._note(bundle, self._health[_key(bundle)].failed(time.monotonic()), error.message)
+    def _failed(self, bundle: Bundle, error: BackendError, began: float) -> None:
+        """Note that a look at a model, begun then, ended in an error."""
+        health, now = self._health[_key(bundle)], time.monotonic()
+        hangs = isinstance(error, SilentError) and health.answered_at < began
+        self._note(bundle, health.hangs(now) if hangs else health.failed(now), error.message)
 
     def _let_go(self, calls: Sequence[Call]) -> None:
         """End the wait of calls now."""
@@ -439,7 +445,7 @@ class RemoteBackend(ABC):
         try:
             await self._ask(bundle, image, "none", self._patience, Call(_key(bundle), time.monotonic()))
         except InferenceError as error:
-            self._failed(bundle, error)
+            self._failed(bundle, error, math.inf)
             raise
 
     async def _probe(self, bundle: Bundle) -> None:

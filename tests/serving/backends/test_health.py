@@ -12,7 +12,9 @@ def trusted() -> Health:
 
 
 def test_it_is_down_until_it_has_answered() -> None:
-    assert not Health().up
+    health = Health()
+    assert not health.up
+    assert not any([health.answered(0.0), health.answered(0.1)]), "who was never down is not back"
     assert trusted().up
 
 

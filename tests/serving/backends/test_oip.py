@@ -182,11 +182,15 @@ async def test_a_server_that_is_busy_says_when_to_come_back(tiny_store: Path) ->
 
 async def test_a_server_that_stops_and_comes_back_is_unready_and_ready_again(tiny_store: Path) -> None:
     with running_gateway(tiny_store) as url:
-        async with running(backend_of(tiny_store, url, patience=1.0)) as backend:
+        async with running(backend_of(tiny_store, url, patience=2.0)) as backend:
             [pid] = listeners(int(url.rpartition(":")[2]))
+            began = time.monotonic()
             os.kill(pid, signal.SIGSTOP)
             try:
                 await until(backend.ready, False)
+                assert time.monotonic() - began < 4, (
+                    "being silent once, for as long as patience lasts, is enough"
+                )
                 began = time.monotonic()
                 with pytest.raises(UnavailableError, match="at the moment"):
                     await backend.predict("tiny", None, red())
