@@ -115,10 +115,10 @@ async def test_the_requests_id_and_trace_reach_the_server_behind(
             await behind.app(scope, receive, send)
 
         def connect(_: OipBackend) -> httpx.AsyncClient:
-            return httpx.AsyncClient(base_url="http://behind.test", transport=httpx.ASGITransport(note))
+            return httpx.AsyncClient(base_url="http://127.0.0.1", transport=httpx.ASGITransport(note))
 
         monkeypatch.setattr(OipBackend, "_connect", connect)
-        async with gateway_before(tiny_store, "http://behind.test") as front:
+        async with gateway_before(tiny_store, "http://127.0.0.1") as front:
             trace = f"00-{'a' * 32}-{'b' * 16}-01"
             headers = {**PNG, "X-Request-Id": "mine", "traceparent": trace, "tracestate": "x=1"}
             response = await front.client.post(CLASSIFY, content=solid_png("red"), headers=headers)

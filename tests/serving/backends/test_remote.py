@@ -124,7 +124,7 @@ async def test_when_it_hangs_those_who_wait_are_let_go_long_before_their_time_is
     calls = [backend.predict("tiny", None, red(), deadline=began + 20) for _ in range(50)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert time.monotonic() - began < 5
-    assert {type(answer) for answer in answers} == {UnavailableError}
+    assert all(isinstance(answer, UnavailableError) for answer in answers)
     assert not await backend.ready()
 
 
