@@ -88,6 +88,13 @@ def test_it_passes_parameters_on(client: InferenceServerClient) -> None:
     assert caught.value.status() == "400"
 
 
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_it_may_compress_what_it_sends(client: InferenceServerClient, algorithm: str) -> None:
+    images = colours(5)
+    tensors = given(images, binary=True)
+    check(client.infer("tiny", tensors, request_compression_algorithm=algorithm), images)
+
+
 def test_it_understands_the_errors(client: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="no model 'cat'") as caught:
         client.infer("cat", given(colours(1), binary=True))
