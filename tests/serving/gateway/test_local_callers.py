@@ -13,9 +13,7 @@ pytestmark = pytest.mark.anyio
 RED = solid_png("red")
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "localhost.evil.example", "10.0.0.7"]
-)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "localhost.evil.example", "10.0.0.7"])
 async def test_name_that_was_made_to_lead_here_gets_no_answer(tiny: Gateway, host: str) -> None:
     answer = await tiny.client.get("/v1/models", headers={"Host": host})
     assert_problem(answer, 403, "foreign-page")
