@@ -1,7 +1,7 @@
 """Whatever is sent to it, the gateway answers as its own description says, and never that it failed.
 
 schemathesis makes requests from the description that the running gateway gives of itself, with every check
-that it has. ``HOLDFAST_FUZZ_CASES`` asks for more of them.
+that it has. ``FUZZ_CASES`` asks for more of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from support.gateway_process import running_gateway
 from support.tiny import make_tiny_bundle, solid_png
 
 HERE = Path(__file__).parent
-CASES = int(os.environ.get("HOLDFAST_FUZZ_CASES", "5000"))
+CASES = int(os.environ.get("FUZZ_CASES", "5000"))
 
 
 @pytest.mark.slow
