@@ -22,6 +22,7 @@ from pydantic_core import from_json
 from holdfast.bundle import PREDICT, Bundle, ModelStore
 from holdfast.manifest import Defence
 from holdfast.oip.wire import HEADER_LENGTH, ProtocolError, read, write
+from serving.backends.answer import Answer, BatchFailedError, NotServedError, OtherWeightsError, SilentError
 from serving.backends.base import BackendError, InferenceError, OverloadedError, UnavailableError
 from serving.backends.oip_plan import (
     ModelNames,
@@ -32,15 +33,7 @@ from serving.backends.oip_plan import (
     plan_for,
     remote_of,
 )
-from serving.backends.remote import (
-    RETRY_AFTER,
-    Answer,
-    BatchFailedError,
-    NotServedError,
-    OtherWeightsError,
-    RemoteBackend,
-    SilentError,
-)
+from serving.backends.remote import RETRY_AFTER, RemoteBackend
 
 logger = logging.getLogger(__name__)
 

@@ -27,6 +27,13 @@ from numpy.typing import NDArray
 from holdfast.bundle import Bundle, BundleNotFoundError, ModelStore
 from holdfast.manifest import Defence
 from serving import tracing
+from serving.backends.answer import (
+    Answer,
+    BatchFailedError,
+    NotServedError,
+    OtherWeightsError,
+    SilentError,
+)
 from serving.backends.base import (
     BackendError,
     DeadlineExceededError,
@@ -49,41 +56,6 @@ logger = logging.getLogger(__name__)
 _CONNECT_TIMEOUT = 5.0
 #: What a caller is told to wait where the server is full.
 RETRY_AFTER = 1.0
-
-
-class NotServedError(UnavailableError):
-    """The server answers, but not for this model and version."""
-
-
-class OtherWeightsError(UnavailableError):
-    """The server has another model under this name and version than the store has."""
-
-
-class SilentError(UnavailableError):
-    """The server took a request and answered nothing."""
-
-
-class BatchFailedError(UnavailableError):
-    """The server failed on a whole batch, and whose fault it was cannot be told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A server's answer to one request.
-
-    Attributes:
-        logits: float32 (n, classes).
-        manifold: float32 (n,), where the model gives evidence.
-        moved: float32 (n,), behind a defence that moves images.
-        inference: Seconds that the model ran, as far as the server says.
-        batch_size: Images that ran together, as far as it says.
-    """
-
-    logits: NDArray[np.float32]
-    manifold: NDArray[np.float32] | None
-    moved: NDArray[np.float32] | None
-    inference: float
-    batch_size: int
 
 
 @dataclass(slots=True)

@@ -17,15 +17,9 @@ from numpy.typing import NDArray
 from holdfast import npy
 from holdfast.bundle import WEIGHTS, Bundle
 from holdfast.manifest import Defence
+from serving.backends.answer import Answer, BatchFailedError, NotServedError, OtherWeightsError
 from serving.backends.base import BackendError, InferenceError, OverloadedError, UnavailableError
-from serving.backends.remote import (
-    RETRY_AFTER,
-    Answer,
-    BatchFailedError,
-    NotServedError,
-    OtherWeightsError,
-    RemoteBackend,
-)
+from serving.backends.remote import RETRY_AFTER, RemoteBackend
 
 _PACK_AGAIN = "Make it again with: holdfast archive {name}/{version} --force, then restart TorchServe."
 

@@ -79,18 +79,17 @@ class InferInput(BaseModel):
     name: Literal["images"]
     datatype: Literal["FP32"]
     shape: Annotated[
-        list[int], Field(min_length=4, max_length=4, description="[n, channels, height, width].")
+        list[Annotated[int, Field(ge=1)]],
+        Field(min_length=4, max_length=4, description="[n, channels, height, width]."),
     ]
     data: Annotated[
-        list[Any] | None,
+        list[Any],
         Field(
             description="Values in [0, 1], as nested lists of this shape or as one flat list in row-major "
-            "order. Not given where they follow the JSON as bytes."
+            "order. Where they follow the JSON as bytes, the parameter `binary_data_size` is in its place."
         ),
-    ] = None
-    parameters: Annotated[
-        Parameters | None, Field(description="`binary_data_size`: the bytes that follow the JSON.")
-    ] = None
+    ]
+    parameters: Parameters | None = None
 
 
 class InferRequestedOutput(BaseModel):

@@ -21,11 +21,11 @@ from support.tiny import make_tiny_bundle, solid_png
 from support.unruly import red
 
 from holdfast.bundle import PREDICT, ModelStore
+from serving.backends.answer import NotServedError, OtherWeightsError
 from serving.backends.base import Backend, OverloadedError, UnavailableError
 from serving.backends.oip import OipBackend
 from serving.backends.oip_plan import parse_models
 from serving.backends.onnx import OnnxBackend
-from serving.backends.remote import NotServedError, OtherWeightsError
 from serving.gateway.backend import make_backend
 from serving.gateway.metrics import Metrics
 from serving.settings import Settings

@@ -13,13 +13,13 @@ import pytest
 from support.unruly import UnrulyServer, red, unruly
 
 from holdfast.bundle import ModelStore
+from serving.backends.answer import BatchFailedError
 from serving.backends.base import (
     DeadlineExceededError,
     OverloadedError,
     Prediction,
     UnavailableError,
 )
-from serving.backends.remote import BatchFailedError
 from serving.backends.torchserve import TorchServeBackend
 
 pytestmark = pytest.mark.anyio

@@ -26,6 +26,7 @@ from holdfast.bundle import Bundle, BundleNotFoundError, ModelStore
 from holdfast.images import decode
 from holdfast.manifest import Defence
 from holdfast.manifold import classify_transformed
+from serving.backends.answer import NotServedError, OtherWeightsError
 from serving.backends.base import (
     Backend,
     DeadlineExceededError,
@@ -37,7 +38,6 @@ from serving.backends.base import (
     UnsupportedDefenceError,
 )
 from serving.backends.onnx import OnnxBackend
-from serving.backends.remote import NotServedError, OtherWeightsError
 from serving.backends.torchserve import TorchServeBackend
 from serving.torchserve.launch import TorchServe, free_port
 from training.models.evidence import classify_with_evidence
