@@ -224,10 +224,11 @@ async def test_attacks_are_counted_for_prometheus(tiny: Gateway) -> None:
     text = (await tiny.client.get("/metrics")).text
     labels = 'attack="apgd-dlr",defence="none",model="tiny",outcome="success",version="1"'
     assert f"holdfast_attacks_total{{{labels}}} 1.0" in text
+    route = 'route="/v1/models/{model}/attack",status="200"'
     [requests] = [
         line
         for line in text.splitlines()
-        if line.startswith("holdfast_request_duration_seconds_count") and "/attack" in line and "200" in line
+        if line.startswith("holdfast_request_duration_seconds_count") and route in line
     ]
     assert 'defence="none"' in requests
     assert 'model="tiny"' in requests
