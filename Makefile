@@ -22,7 +22,7 @@ lint: dev-env ## Check style, types, and that imports point down
 	$(DEV)/bin/ruff format --check
 	$(DEV)/bin/mypy
 	$(DEV)/bin/mypy benchmarks/*.py scripts/*.py
-	$(DEV)/bin/lint-imports --no-logo
+	PYTHONPATH=clients/python/src $(DEV)/bin/lint-imports --no-logo
 
 format: dev-env ## Format the code and mend what can be mended without asking
 	$(DEV)/bin/ruff check --fix-only

@@ -1,0 +1,292 @@
+# Written from _async by scripts/unasync.py; change it there.
+"""``client.jobs``: campaigns of attacks on many images."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from holdfast_client import _calls
+from holdfast_client._campaign import AttackGiven, DatasetChoice, LabelSource, ModelGiven, campaign, opened
+from holdfast_client._errors import (
+    APIConnectionError,
+    ConfigurationError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    WaitTimeoutError,
+)
+from holdfast_client._images import ImageInput
+from holdfast_client._job_results import Datasets, Job, JobEvent, JobPage, JobResult, Removal, State
+from holdfast_client._sse import EventReader
+from holdfast_client._sync.transport import Transport
+
+#: Seconds between two looks at a job that is waited for: at first, and at most.
+_SOON, _LATER = 0.2, 2.0
+
+#: Seconds without a byte after which a stream of events is begun anew; the server says something every 15.
+_SILENCE = 45.0
+
+
+class Jobs:
+    """Campaigns of attacks: begun here, carried out by the server's workers, kept with their results."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(
+        self,
+        images: Iterable[ImageInput] | ImageInput | None = None,
+        *,
+        models: ModelGiven | Sequence[ModelGiven],
+        attacks: AttackGiven | Sequence[AttackGiven] = "pgd",
+        parameters: Mapping[str, Any] | None = None,
+        dataset: str | DatasetChoice | None = None,
+        labels: LabelSource | Sequence[int | str] = "auto",
+        layout: str = "auto",
+        float_images: bool = False,
+        name: str = "",
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> Job:
+        """Begin a job: every attack on every model behind every defence, over all images.
+
+        >>> job = client.jobs.create(
+        ...     "images/", models="pgd-at-cifar10", attacks=["pgd", "autoattack"],
+        ...     parameters={"epsilon": "8/255"}, labels="folder",
+        ... )
+        >>> job = client.jobs.wait(job.id)
+        >>> result = client.jobs.result(job.id)
+
+        Everything is checked before the job is taken on: where one image cannot be used, none is attacked.
+
+        Args:
+            images: A folder, a ``.zip`` or ``.npz`` file, an image, or several of them in any mixture; an
+                image may be a pair of a name and the image. Left out where a data set is named.
+            models: ``NAME``, ``NAME/VERSION``, or a ``ModelChoice`` that names defences; one or several.
+            attacks: Names, or ``AttackChoice``\\ s with parameters of their own; one or several.
+            parameters: For every attack that has them. A budget may be written ``"8/255"``.
+            dataset: A data set of the server, in place of images.
+            labels: Whose word counts for what an image is of: ``model``, ``folder``, ``file`` (the name of
+                the image's folder or file), ``array``, or a list of names or numbers. ``auto`` is ``array``
+                where there are labels, else ``model``.
+            layout: ``nchw`` or ``nhwc``, where an array file's shape does not say.
+            float_images: Keep the exact adversarial images too.
+            name: A note.
+            idempotency_key: The same key with the same content gives the same job, also from another
+                process. By default one is made for this call, so that sending it again begins no second job.
+            timeout: Seconds for an attempt; by default the client's, or 300 where images are sent.
+
+        Raises:
+            ImageInputError: An image cannot be read.
+            InvalidRequestError: The campaign cannot be carried out.
+            APIError: The request failed.
+        """
+        if (images is None) == (dataset is None):
+            raise ConfigurationError("A job needs images or a data set, and not both.")
+        asked = campaign(
+            models=models,
+            attacks=attacks,
+            parameters=parameters,
+            dataset=dataset,
+            labels=labels,
+            layout=layout,
+            float_images=float_images,
+            name=name,
+        )
+        key = idempotency_key or uuid.uuid4().hex
+        patience = timeout or max(self._transport.config.timeout, 0.0 if images is None else 300.0)
+        with opened(images) as files:
+            if images is not None and not files:
+                raise ConfigurationError("There are no images.")
+            return self._transport.call(_calls.create_job(asked, files, key), patience)
+
+    def get(self, job: str) -> Job:
+        """How a job is, and how far each of its runs is.
+
+        >>> client.jobs.get(job.id).progress.share
+
+        Raises:
+            NotFoundError: There is no such job, or it is another key's.
+            APIError: The request failed.
+        """
+        return self._transport.call(_calls.get_job(job))
+
+    def list(self, *, limit: int = 20, before: str | None = None, state: State | None = None) -> JobPage:
+        """Jobs, newest first.
+
+        >>> page = client.jobs.list(state="running")
+        >>> next_page = client.jobs.list(before=page.older) if page.older else None
+
+        Args:
+            limit: How many at most, up to 100.
+            before: Only those that are older than this job.
+            state: Only those in this state.
+
+        Raises:
+            APIError: The request failed.
+        """
+        return self._transport.call(_calls.list_jobs(limit, before, state))
+
+    def events(self, job: str, *, after: int = 0, patience: float = 60.0) -> Iterator[JobEvent]:
+        """What happens to a job, from its beginning until it is over.
+
+        >>> for event in client.jobs.events(job.id):
+        ...     print(event.kind, event.share)
+
+        Where the connection is lost, or the server started anew, it is continued behind the last event.
+
+        Args:
+            job: Its id.
+            after: The number of the last event that is known already.
+            patience: Seconds to try for, when the server is not there.
+
+        Raises:
+            NotFoundError: There is no such job, or not any more.
+            APIError: The request failed.
+        """
+        reader = EventReader(last=after)
+        silent_since = time.monotonic()
+        while True:
+            try:
+                reader.restart()
+                call = _calls.follow_job(job, reader.last)
+                with self._transport.stream(call, _SILENCE) as response:
+                    for part in response.iter_bytes():
+                        silent_since = time.monotonic()
+                        for event in _read(reader, part):
+                            yield event
+                            if event.is_last:
+                                return
+                pause = reader.retry
+            except (APIConnectionError, UnavailableError) as error:
+                pause = max(reader.retry, getattr(error, "retry_after", None) or 0.0)
+                if time.monotonic() + pause > silent_since + patience:
+                    raise
+            time.sleep(pause)
+
+    def wait(
+        self, job: str, *, timeout: float | None = None, progress: Callable[[Job], None] | None = None
+    ) -> Job:
+        """Wait until a job is over; how it is then: ``succeeded``, ``failed`` or ``cancelled``.
+
+        >>> job = client.jobs.wait(job.id, progress=lambda job: print(f"{job.progress.share:.0%}"))
+
+        Args:
+            job: Its id.
+            timeout: Seconds to wait at most; by default as long as it takes.
+            progress: Called with each look at the job.
+
+        Raises:
+            WaitTimeoutError: It is not over yet. It goes on; ``jobs.cancel`` ends it.
+            APIError: The request failed.
+        """
+        began = time.monotonic()
+        pause = _SOON
+        while True:
+            found = self.get(job)
+            if progress is not None:
+                progress(found)
+            if found.is_over:
+                return found
+            left = pause if timeout is None else began + timeout - time.monotonic()
+            if left <= 0:
+                raise WaitTimeoutError(f"{found!r} is not over after {timeout:g} s.", "It goes on.")
+            time.sleep(min(pause, left))
+            pause = min(_LATER, 1.3 * pause)
+
+    def result(self, job: str, *, images: bool = True, partial: bool = False) -> JobResult:
+        """What a job came to.
+
+        >>> for run in client.jobs.result(job.id).runs:
+        ...     print(run.model, run.attack, run.robust_accuracy)
+
+        Args:
+            job: Its id.
+            images: Whether to have what came of every single image, in ``run.record.results``.
+            partial: Of a job that still runs, what there is so far.
+
+        Raises:
+            ConflictError: It still runs.
+            APIError: The request failed.
+        """
+        return self._transport.call(_calls.job_result(job, images=images, partial=partial))
+
+    def download(self, job: str, path: str | os.PathLike[str], *, partial: bool = False) -> Path:
+        """Write what a job came to into a zip file: tables, figures, and the adversarial images.
+
+        >>> client.jobs.download(job.id, "result.zip")
+
+        Args:
+            job: Its id.
+            path: The file. It is there when it is whole, and not before.
+            partial: Of a job that still runs, what there is so far.
+
+        Raises:
+            ConflictError: It still runs.
+            APIError: The request failed.
+            OSError: The file cannot be written.
+        """
+        place = Path(path)
+        unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.part")
+        try:
+            with unfinished.open("xb") as file:
+                call = _calls.job_package(job, partial=partial)
+                with self._transport.stream(call, self._transport.config.timeout) as response:
+                    for part in response.iter_bytes():
+                        file.write(part)
+            unfinished.replace(place)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return place
+
+    def cancel(self, job: str) -> Job:
+        """End a job that is not over; how it is then. What it has so far is kept.
+
+        >>> client.jobs.cancel(job.id)
+
+        One that is over stays as it is.
+
+        Raises:
+            NotFoundError: There is no such job.
+            APIError: The request failed.
+        """
+        found = self.get(job)
+        if found.is_over:  # to the server, removing a job that is over means to delete it
+            return found
+        self._transport.call(_calls.remove_job(job))
+        return self.get(job)
+
+    def delete(self, job: str) -> Removal:
+        """Delete a job, with its images and its result; one that is not over is cancelled first.
+
+        >>> client.jobs.delete(job.id)
+
+        Raises:
+            NotFoundError: There is no such job.
+            APIError: The request failed.
+        """
+        removal = self._transport.call(_calls.remove_job(job))
+        if removal.outcome == "cancelled":
+            removal = self._transport.call(_calls.remove_job(job))
+        return removal
+
+    def datasets(self) -> Datasets:
+        """The data sets of the server, which a job may name in place of images.
+
+        >>> [dataset.name for dataset in client.jobs.datasets()]
+
+        Raises:
+            APIError: The request failed.
+        """
+        return self._transport.call(_calls.list_datasets()).datasets
+
+
+def _read(reader: EventReader, part: bytes) -> list[JobEvent]:
+    try:
+        return reader.feed(part)
+    except ValueError as error:
+        raise UnexpectedAnswerError(f"The events of the job cannot be read: {error}.") from None
