@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from holdfast.commands.options import DEFAULT_STORE, StoreOption
+from holdfast.commands.remote.connection import ServerOption
 from holdfast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -149,11 +150,14 @@ def attack(
     store: StoreOption = DEFAULT_STORE,
     batch_size: Annotated[int, typer.Option(min=1, help="Images worked on at a time.")] = 32,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for all cores.")] = 0,
+    server: ServerOption = None,
 ) -> None:
     """Attack a model with images of your own: adversarial PNGs, pictures of what was changed, and a record.
 
     An image that cannot be used does not stop the others: it is reported, and the exit code is 1 in the end.
     Ctrl-C stops between two steps and keeps what is finished; the exit code is then 130.
+
+    With --server, BUNDLE is a model of that gateway, and each attack on each image is a request to it.
     """
     if listing:
         _list(attacks, json=json)
@@ -163,16 +167,35 @@ def attack(
             "Say what to attack, and with which images: holdfast attack BUNDLE IMAGE…",
             hint="'holdfast models' lists the bundles, 'holdfast attack --list' the attacks.",
         )
+    named = {"epsilon": epsilon, "norm": norm, "steps": steps, "seed": seed, "target": target}
+    options = {name: value for name, value in named.items() if value is not None}
+    if server is not None:
+        here = {"--transfer-from": transfer_from, "--eot": eot, "--labels-from": labels_from, "--cost": cost}
+        _refuse_with_server([name for name, value in {**here, "--float": float_images}.items() if value])
+        from holdfast.commands.remote.attack import RemoteAttacks, attack_there
+
+        asked = RemoteAttacks(
+            server=server,
+            model=bundle,
+            images=images,
+            attacks=attacks or ["pgd"],
+            defence=defence,
+            label=label,
+            options=options,
+            settings=settings or [],
+            out=out,
+        )
+        attack_there(asked, json=json)
+        return
     from holdfast.commands.attacking.plan import Request, make_plan
 
-    options = {"epsilon": epsilon, "norm": norm, "steps": steps, "seed": seed, "target": target}
     plan = make_plan(
         Request(
             bundle=bundle,
             defence=defence,
             images=images,
             attacks=attacks or ["pgd"],
-            options={name: value for name, value in options.items() if value is not None},
+            options=options,
             settings=settings or [],
             eot=eot,
             transfer_from=transfer_from,
@@ -187,6 +210,14 @@ def attack(
         _cost(plan, json=json)
         return
     _attack(plan, out, float_images=float_images, force=force, json=json)
+
+
+def _refuse_with_server(given: list[str]) -> None:
+    if given:
+        raise UsageError(
+            f"{given[0]} is for attacks on this machine, not for a gateway's.",
+            hint="'holdfast jobs create' begins attacks on many images, with labels of their own.",
+        )
 
 
 def _list(names: list[str] | None, *, json: bool) -> None:

@@ -13,6 +13,8 @@ import typer
 
 from holdfast.bundle import CARD, MANIFEST, Bundle, BundleError, ModelStore, resolve
 from holdfast.commands.options import DEFAULT_STORE, StoreOption
+from holdfast.commands.remote.connection import ServerOption
+from holdfast.errors import UsageError
 from holdfast.figures import clean_figure, newest_evaluation, robust_figure
 from holdfast.manifest import Figure, Manifest
 from holdfast.units import format_budget
@@ -33,11 +35,23 @@ def models(
         bool, typer.Option("--verify", help="Compare every file with its hash, and fail if one has changed.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON, for other programs.")] = False,
+    server: ServerOption = None,
 ) -> None:
     """List the models in the store with their figures, or show one model's whole card.
 
-    Robust accuracy is the lowest that was measured under attack within the model's own threat model.
+    Robust accuracy is the lowest that was measured under attack within the model's own threat model. With
+    --server, the models are those that a gateway serves.
     """
+    if server is not None:
+        from holdfast.commands.remote.models import list_there, show_there
+
+        if verify:
+            raise UsageError("--verify is about files here, and a gateway's are elsewhere.")
+        if name is None:
+            list_there(server, json=json)
+        else:
+            show_there(server, name, json=json)
+        return
     if name is not None:
         _show(resolve(name, store), verified=verify, json=json)
         return

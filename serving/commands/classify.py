@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from holdfast.commands.options import DEFAULT_STORE, StoreOption
+from holdfast.commands.remote.connection import ServerOption
 from holdfast.errors import UsageError
 from holdfast.image_files import find_images, read_image
 
@@ -47,11 +48,17 @@ def classify(
     store: StoreOption = DEFAULT_STORE,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many classes to list.")] = 5,
     json: Annotated[bool, typer.Option("--json", help="Write JSON, for other programs.")] = False,
+    server: ServerOption = None,
 ) -> None:
-    """Classify images on this machine, without a server.
+    """Classify images on this machine, without a server, or by the gateway at --server.
 
     An image that cannot be used does not stop the others: it is reported, and the exit code is 1 in the end.
     """
+    if server is not None:
+        from holdfast.commands.remote.classify import classify_there
+
+        classify_there(server, images, model=model, top_k=top_k, json=json)
+        return
     from holdfast.console import print_json, stderr, stdout
 
     bundle = _open(model, store)

@@ -1,0 +1,71 @@
+"""A client of a gateway, whose errors are those of every command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from holdfast.errors import HoldfastError, UsageError
+
+if TYPE_CHECKING:
+    from holdfast_client import Holdfast
+
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Ask this gateway in place of a bundle here; its key is taken from HOLDFAST_API_KEY.",
+    ),
+]
+
+
+@contextmanager
+def connected(server: str | None) -> Iterator[Holdfast]:
+    """A client of the gateway at ``server``, or where ``HOLDFAST_URL`` says.
+
+    Raises:
+        UsageError: The client is not installed, or something was given that cannot be sent.
+        HoldfastError: The gateway refused, or cannot be reached.
+    """
+    try:
+        import holdfast_client as sdk
+    except ModuleNotFoundError as error:
+        if error.name not in ("holdfast_client", "httpx", "anyio"):
+            raise
+        raise UsageError(
+            "Asking a gateway needs the package holdfast-client, which is not installed.",
+            hint="Install it from a checkout with: pip install ./clients/python",
+        ) from None
+    try:
+        with sdk.Holdfast(server) as client:
+            yield client
+    except (sdk.ConfigurationError, sdk.ImageInputError) as error:
+        raise UsageError(error.message, hint=error.hint) from error
+    except sdk.ProblemError as error:
+        found = f" (request {error.request_id})" if error.request_id else ""
+        raise HoldfastError(f"{error.problem.title}: {error.message}{found}", hint=error.hint) from error
+    except sdk.HoldfastError as error:
+        raise HoldfastError(error.message, hint=error.hint) from error
+
+
+def as_json(value: Any) -> Any:
+    """A result of the client as JSON has it, without the files in it."""
+    from dataclasses import fields, is_dataclass
+    from datetime import datetime
+
+    if is_dataclass(value):
+        left_out = ("base64", "source")
+        return {
+            each.name: as_json(getattr(value, each.name))
+            for each in fields(value)
+            if each.name not in left_out
+        }
+    if isinstance(value, dict):
+        return {name: as_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    return value.isoformat() if isinstance(value, datetime) else value
