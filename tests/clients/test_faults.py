@@ -68,7 +68,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Back off for a tenth of the time."""
+    """Back off for next to no time."""
     monkeypatch.setattr(_retries.Retries, "backoff", lambda self, attempt: 0.02 * attempt)
 
 

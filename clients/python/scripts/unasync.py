@@ -26,6 +26,8 @@ WORDS = (
     (r"(>>> |\.\.\. +)async (with|for) ", r"\1\2 "),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\bAsyncIterator\b", "Iterator"),
+    (r"\bAsyncGenerator\[(.+), None\]", r"Generator[\1, None, None]"),
+    (r"\bAsyncGenerator\b", "Generator"),
     (r"\bhttpx\.Async", "httpx."),
     (r"\bAsync(Holdfast|Transport|Jobs|Models|Attacks)\b", r"\1"),
     (r"holdfast_client\._async\b", "holdfast_client._sync"),

@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,9 @@ class DatasetChoice:
     count: int | None = None
 
 
+#: What is sent: each file's name, and the file.
+_Files = list[tuple[str, IO[bytes]]]
+
 ModelGiven = str | ModelChoice
 AttackGiven = str | AttackChoice
 
@@ -97,7 +100,9 @@ def campaign(
 
 
 @contextmanager
-def opened(images: Iterable[ImageInput] | ImageInput | None) -> Iterator[list[tuple[str, IO[bytes]]]]:
+def opened(
+    images: Iterable[ImageInput] | ImageInput | None,
+) -> Generator[_Files, None, None]:
     """The files of a campaign, open as long as the context is: archives as they are, images in one archive.
 
     Args:
@@ -108,7 +113,7 @@ def opened(images: Iterable[ImageInput] | ImageInput | None) -> Iterator[list[tu
         ImageInputError: One of them cannot be used.
     """
     with ExitStack() as stack:
-        files: list[tuple[str, IO[bytes]]] = []
+        files: _Files = []
         loose: IO[bytes] | None = None
         packed: zipfile.ZipFile | None = None
         names: set[str] = set()
