@@ -184,8 +184,9 @@ def _setting(text: str) -> tuple[str, str]:
 def _wait(client: Any, job: str) -> None:
     from holdfast.console import progress
 
-    with progress("Attacking", 1.0, unit="") as bar:
-        client.jobs.wait(job, progress=lambda now: bar.update(now.progress.share, note=now.note or now.state))
+    total = client.jobs.get(job).progress.total
+    with progress("Attacking", total, unit="images") as bar:
+        client.jobs.wait(job, progress=lambda now: bar.update(now.progress.done, note=now.note or now.state))
 
 
 def _print_job(job: Job, *, json: bool) -> None:
