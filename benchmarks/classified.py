@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from holdfast.bundle import Bundle, ModelStore
 from holdfast.console import format_size
 from holdfast.errors import UsageError
+from holdfast.figures import most_robust
 from holdfast.probabilities import probabilities
 from serving.backends.onnx import OnnxBackend
 from serving.settings import load_settings
@@ -84,7 +85,7 @@ def find_bundle(store: Path, model: str | None) -> Bundle:
 
     Args:
         store: The model store.
-        model: NAME or NAME/VERSION; by default the first in the store.
+        model: NAME or NAME/VERSION; by default the most robust one in the store.
 
     Raises:
         BundleError: There is none, or it is damaged.
@@ -95,7 +96,7 @@ def find_bundle(store: Path, model: str | None) -> Bundle:
         names = models.names()
         if not names:
             raise UsageError(f"{store} has no models.", hint="Name another store: --store")
-        model = names[0]
+        model = most_robust([models.open(name, verify=False).manifest for name in names]).name
     name, _, version = model.partition("/")
     return models.open(name, version or None)
 

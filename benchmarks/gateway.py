@@ -55,7 +55,7 @@ _DECIDED_HERE = ("host", "port", "model_store", "backend", "torchserve_url")
 def main(
     store: Annotated[Path, typer.Option(help="The model store.")] = Path("model_store"),
     model: Annotated[
-        str | None, typer.Option(help="NAME or NAME/VERSION. [default: the store's first]")
+        str | None, typer.Option(help="NAME or NAME/VERSION. [default: the most robust]")
     ] = None,
     images: Annotated[Path, typer.Option(help="Directory of PNG, JPEG or WebP files.")] = Path(
         "examples/images"

@@ -37,7 +37,7 @@ _LIBRARIES = ("holdfast", "onnxruntime", "numpy", "pillow", "fastapi", "uvicorn"
 def main(
     store: Annotated[Path, typer.Option(help="The model store.")] = Path("model_store"),
     model: Annotated[
-        str | None, typer.Option(help="NAME or NAME/VERSION. [default: the store's first]")
+        str | None, typer.Option(help="NAME or NAME/VERSION. [default: the most robust]")
     ] = None,
     images: Annotated[Path, typer.Option(help="Directory of PNG, JPEG or WebP files.")] = Path(
         "examples/images"

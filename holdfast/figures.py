@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from holdfast.manifest import Evaluation, Figure, Manifest
 
 
@@ -32,6 +35,24 @@ def robust_figure(manifest: Manifest) -> Figure | None:
             own = [figure for figure in attacked if figure.threat_model == manifest.threat_model]
             return min(own or attacked, key=lambda figure: figure.accuracy)
     return None
+
+
+def most_robust(manifests: Sequence[Manifest]) -> Manifest:
+    """The model to take where nobody names one.
+
+    It is the one that holds best under the worst of the attacks that it was measured with, among the models
+    of the data set that most models are of: accuracies of different tasks do not compare.
+
+    Args:
+        manifests: At least one; the first of equals is taken.
+    """
+    usual, _ = Counter(manifest.dataset.name for manifest in manifests).most_common(1)[0]
+    return max((each for each in manifests if each.dataset.name == usual), key=_robustness)
+
+
+def _robustness(manifest: Manifest) -> float:
+    figure = robust_figure(manifest)
+    return -1.0 if figure is None else figure.accuracy
 
 
 def _newest_first(manifest: Manifest) -> list[Evaluation]:

@@ -42,7 +42,7 @@ def classify(
             "--model",
             "-m",
             metavar="NAME[/VERSION]",
-            help="The model, or a bundle's directory. May be left out where the store has one model only.",
+            help="The model, or a bundle's directory. By default the most robust in the store.",
         ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
@@ -59,6 +59,7 @@ def classify(
 
         classify_there(server, images, model=model, top_k=top_k, json=json)
         return
+    from holdfast.bundle import ModelStore
     from holdfast.console import print_json, stderr, stdout
 
     bundle = _open(model, store)
@@ -66,6 +67,8 @@ def classify(
     if json:
         described = [_describe(answer, bundle.manifest.classes, top_k) for answer in answers]
         print_json({"model": bundle.name, "version": bundle.version, "images": described})
+    elif model is None and len(ModelStore(store).names()) > 1:
+        stderr.print(f"By {bundle.name}, version {bundle.version}:", markup=False, soft_wrap=True)
     for answer in answers:
         if answer.error is not None:
             stderr.print(f"{answer.path}: {answer.error}", markup=False, style="red", soft_wrap=True)
@@ -92,16 +95,16 @@ class _Answer:
 
 def _open(model: str | None, store: Path) -> Bundle:
     from holdfast.bundle import ModelStore, resolve
+    from holdfast.figures import most_robust
 
     if model is not None:
         return resolve(model, store)
-    names = ModelStore(store).names()
-    if len(names) != 1:
-        raise UsageError(
-            f"The model store {store} has {len(names) or 'no'} models; say which one is meant.",
-            hint=f"Choose with --model: {', '.join(names)}." if names else "Name another store with --store.",
-        )
-    return ModelStore(store).open(names[0])
+    models = ModelStore(store)
+    names = models.names()
+    if not names:
+        raise UsageError(f"The model store {store} has no models.", hint="Name another store with --store.")
+    known = [models.open(name, verify=False).manifest for name in names]
+    return models.open(most_robust(known).name)
 
 
 def _classify(bundle: Bundle, paths: list[Path]) -> list[_Answer]:

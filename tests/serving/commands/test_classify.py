@@ -11,6 +11,9 @@ import pytest
 from support.cli import Outcome, invoke, spawn_without
 from support.tiny import make_tiny_bundle, solid_png
 
+from holdfast.bundle import Bundle, write_manifest
+from holdfast.manifest import Manifest
+
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
@@ -150,14 +153,21 @@ def test_model_is_named_by_name_version_or_directory(
     assert len(answers(outcome)) == 3
 
 
-def test_several_models_ask_for_a_choice(
+def test_of_several_models_the_most_robust_answers_unless_another_is_named(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_tiny_bundle(tmp_path / "store", name="one")
-    make_tiny_bundle(tmp_path / "store", name="two")
-    outcome = invoke(capsys, "classify", images, "--store", tmp_path / "store")
-    assert outcome.code == 2
-    assert "--model: one, two" in outcome.err
+    store = tmp_path / "store"
+    for name, accuracy in (("one", 0.2), ("two", 0.4)):
+        root = make_tiny_bundle(store, name=name)
+        content = Bundle.open(root).manifest.model_dump()
+        for figure in content["evaluations"][0]["figures"][1:]:
+            figure["accuracy"] = accuracy
+        write_manifest(root, Manifest.model_validate(content))
+    chosen = invoke(capsys, "classify", images, "--store", store, "--json")
+    assert json.loads(chosen.out)["model"] == "two"
+    named = invoke(capsys, "classify", images, "--store", store, "--json", "-m", "one")
+    assert json.loads(named.out)["model"] == "one"
+    assert "By two, version 1" in invoke(capsys, "classify", images, "--store", store).err
 
 
 def test_damaged_bundle_is_refused(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
