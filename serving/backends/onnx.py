@@ -171,13 +171,16 @@ class OnnxBackend:
         """See :meth:`serving.backends.base.Backend.predict`."""
         if self._state != "ready":
             raise UnavailableError("The models are not loaded yet, or no longer.")
-        bundle = self._catalogue.find(name, version)
-        graph = self._graphs.get((bundle.name, bundle.version, defence))
+        # A version that was withdrawn while the request was on its way is here still, and no longer listed.
+        graph = None if version is None else self._graphs.get((name, version, defence))
         if graph is None:
-            raise UnsupportedDefenceError(
-                f"Model '{bundle.name}' version {bundle.version} does not offer the defence '{defence}'.",
-                hint=f"It offers: {', '.join(bundle.manifest.defences)}.",
-            )
+            bundle = self._catalogue.find(name, version)
+            graph = self._graphs.get((bundle.name, bundle.version, defence))
+            if graph is None:
+                raise UnsupportedDefenceError(
+                    f"Model '{bundle.name}' version {bundle.version} does not offer the defence '{defence}'.",
+                    hint=f"It offers: {', '.join(bundle.manifest.defences)}.",
+                )
         answer = await self._batcher.submit(graph, images, deadline=deadline)
         found = dict(zip(graph.outputs, answer.outputs, strict=True))
         return Prediction(found["logits"], found.get("manifold"), answer.timings, found.get("step"))

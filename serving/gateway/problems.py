@@ -318,6 +318,35 @@ OF_SUBMISSIONS = (
     JOBS_QUOTA,
 )
 
+#: What can be wrong with a request that has an image in it and wants a model for it.
+OF_IMAGES_FOR_A_MODEL: tuple[Kind, ...] = (
+    MALFORMED_BODY,
+    JSON_TOO_DEEP,
+    UNKNOWN_MODEL,
+    UNKNOWN_VERSION,
+    BODY_TIMEOUT,
+    TOO_MANY_BYTES,
+    TOO_MANY_PIXELS,
+    TOO_MANY_IMAGES,
+    UNSUPPORTED_MEDIA_TYPE,
+    UNSUPPORTED_ENCODING,
+    UNSUPPORTED_IMAGE,
+    INVALID_REQUEST,
+    NO_IMAGES,
+    EMPTY_IMAGE,
+    NOT_AN_IMAGE,
+    TRUNCATED_IMAGE,
+    DAMAGED_IMAGE,
+    BAD_BASE64,
+    DEFENCE_NOT_OFFERED,
+    INTERNAL_ERROR,
+    INFERENCE_FAILED,
+    NOT_READY,
+    OVERLOADED,
+    BACKEND_UNAVAILABLE,
+    DEADLINE_EXCEEDED,
+)
+
 #: What Holdfast raises, and the kind of problem it is for a caller; the most special class comes first.
 _KINDS_OF_ERRORS: tuple[tuple[type[HoldfastError], Kind], ...] = (
     (image_errors.EmptyImageError, EMPTY_IMAGE),

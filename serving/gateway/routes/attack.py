@@ -44,37 +44,13 @@ class AttackRoute(GatewayRoute):
 router = APIRouter(tags=["attack"], route_class=AttackRoute)
 
 _PROBLEMS = problem_responses(
-    problems.MALFORMED_BODY,
-    problems.JSON_TOO_DEEP,
-    problems.UNKNOWN_MODEL,
-    problems.UNKNOWN_VERSION,
+    *problems.OF_IMAGES_FOR_A_MODEL,
     problems.NOT_ACCEPTABLE,
-    problems.BODY_TIMEOUT,
-    problems.TOO_MANY_BYTES,
-    problems.TOO_MANY_PIXELS,
-    problems.TOO_MANY_IMAGES,
-    problems.UNSUPPORTED_MEDIA_TYPE,
-    problems.UNSUPPORTED_ENCODING,
-    problems.UNSUPPORTED_IMAGE,
-    problems.INVALID_REQUEST,
-    problems.NO_IMAGES,
-    problems.EMPTY_IMAGE,
-    problems.NOT_AN_IMAGE,
-    problems.TRUNCATED_IMAGE,
-    problems.DAMAGED_IMAGE,
-    problems.BAD_BASE64,
-    problems.DEFENCE_NOT_OFFERED,
     problems.ATTACK_NOT_OFFERED,
     problems.ATTACK_NOT_APPLICABLE,
     problems.ATTACK_TOO_COSTLY,
     problems.UNKNOWN_CLASS,
-    problems.INTERNAL_ERROR,
-    problems.INFERENCE_FAILED,
-    problems.NOT_READY,
-    problems.OVERLOADED,
     problems.ATTACK_INTERRUPTED,
-    problems.BACKEND_UNAVAILABLE,
-    problems.DEADLINE_EXCEEDED,
 )
 
 ModelName = Annotated[str, Path(description="The model's name.")]

@@ -231,3 +231,19 @@ asyncio.run(main())
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "[[10.0, 10.0, 10.0]]"
+
+
+async def test_version_that_is_withdrawn_answers_whoever_was_on_the_way_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.backends.onnx._GRACE", 0.3)
+    for version in ("1", "2"):
+        make_tiny_bundle(tmp_path, version=version)
+    async with serving(tmp_path) as backend:
+        (tmp_path / "tiny" / "2").rename(tmp_path / ".away")
+        assert (await backend.reload()).withdrawn == ("tiny/2",)
+        assert [bundle.version for bundle in backend.models()] == ["1"]
+        assert (await backend.predict("tiny", "2", random_images(1))).logits.shape == (1, 3)
+        await asyncio.sleep(0.5)
+        with pytest.raises(UnknownVersionError):
+            await backend.predict("tiny", "2", random_images(1))
