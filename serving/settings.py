@@ -210,6 +210,12 @@ class Settings(BaseSettings):
         Path | None, Field(description="Folder of .npz and .zip files that jobs may name as data sets.")
     ] = None
 
+    playground: Annotated[bool, Field(description="Answer / with the page on which models are tried.")] = True
+    playground_dir: Annotated[
+        Path | None,
+        Field(description="Folder of that page's files, read anew each time: for who changes them."),
+    ] = None
+
     # Attacks on demand.
     attack_workers: Annotated[
         int,

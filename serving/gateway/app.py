@@ -34,17 +34,30 @@ from serving.gateway.observing import MetricsMiddleware
 from serving.gateway.oip import routes as oip
 from serving.gateway.rate_limit import RateLimitHeadersMiddleware
 from serving.gateway.request_id import RequestIdMiddleware
-from serving.gateway.routes import admin, attack, attacks, classify, health, jobs, models, pages
+from serving.gateway.routes import admin, attack, attacks, classify, health, jobs, models, pages, playground
 from serving.gateway.routes import metrics as metrics_route
 from serving.gateway.services import Services
 from serving.keys.keyring import Keyring
 from serving.keys.store import KeyStore
+from serving.playground.assets import Assets, LooseAssets, PackedAssets
 from serving.settings import Settings, load_settings
 
 #: Where every route of the gateway is from.
 ROUTERS = tuple(
     module.router
-    for module in (classify, attack, attacks, jobs, models, oip, health, metrics_route, admin, pages)
+    for module in (
+        classify,
+        attack,
+        attacks,
+        jobs,
+        models,
+        oip,
+        health,
+        metrics_route,
+        admin,
+        pages,
+        playground,
+    )
 )
 
 
@@ -105,6 +118,7 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
         templates=templates,
         attacks=AttackService(attacker, backend, decoder, metrics, budget=settings.attack_budget),
         jobs=jobs_service,
+        playground=read_playground(settings),
     )
     for router in ROUTERS:
         list(routes_of(router))  # none that is not guarded
@@ -141,6 +155,19 @@ def make_gate(settings: Settings, metrics: Metrics) -> Gate:
         if settings.allow_unauthenticated
         else LocalCallers(settings.allowed_hosts, settings.cors_origins),
     )
+
+
+def read_playground(settings: Settings) -> Assets | None:
+    """The playground's files, if there is to be one.
+
+    Raises:
+        UsageError: The folder that the settings name is none of a playground.
+    """
+    if not settings.playground:
+        return None
+    if settings.playground_dir is not None:
+        return LooseAssets(settings.playground_dir)
+    return PackedAssets()
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:

@@ -16,6 +16,7 @@ from serving.gateway.gate import Gate
 from serving.gateway.jobs.service import JobService
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
+from serving.playground.assets import Assets
 from serving.settings import Settings
 
 
@@ -33,6 +34,7 @@ class Services:
     templates: Mapping[Callable[..., Any], str]
     attacks: AttackService
     jobs: JobService
+    playground: Assets | None
 
 
 def services_of(request: Request) -> Services:

@@ -77,7 +77,7 @@ async def test_requests_are_answered_over_tls(tiny_store: Path, made: Certificat
                 "/v1/models/tiny/classify", content=solid_png("red"), headers={"Content-Type": "image/png"}
             )
             assert response.json()["predictions"][0]["label"] == "red"
-            assert url in (await client.get("/")).text
+            assert (await client.get("/")).status_code == 200
             refused = await client.get("/livez", headers={"X": "a" * 40_000})
             assert refused.json()["type"] == "/problems#headers-too-large"
 

@@ -1,4 +1,4 @@
-"""``/``, ``/docs`` and ``/problems``: pages for people. They load nothing from any other host."""
+"""``/docs`` and ``/problems``: pages for people. They load nothing from any other host."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from holdfast.bundle import Bundle
 from holdfast.version import __version__
 from serving.gateway.access import GatewayRoute, requires
-from serving.gateway.problems import KINDS, Problem
-from serving.gateway.services import services_of
+from serving.gateway.problems import KINDS
 
 router = APIRouter(include_in_schema=False, route_class=GatewayRoute)
 
@@ -34,24 +32,6 @@ _HEADERS = {
 
 _OWN_ASSETS = {"style.css": "text/css", "docs.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _SWAGGER_ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
-
-
-@router.head("/")
-@router.get("/")
-@requires("open")
-async def index(request: Request) -> Response:
-    """What this is, what it serves, and how to ask it."""
-    try:
-        lifecycle = services_of(request).lifecycle
-        catalogue = lifecycle.catalogue
-    except Problem as problem:
-        return _page(
-            "index.html", models=f"<p>{escape(problem.detail)}</p>", address=_address(request), model="MODEL"
-        )
-    items = "".join(_item(catalogue.find(name)) for name in catalogue.names())
-    return _page(
-        "index.html", models=f"<ul>{items}</ul>", address=_address(request), model=lifecycle.default_model
-    )
 
 
 @router.get("/docs")
@@ -85,21 +65,8 @@ def asset(name: str) -> Response:
     raise HTTPException(404)
 
 
-def _item(bundle: Bundle) -> str:
-    """A model in the list of models."""
-    manifest = bundle.manifest
-    text = f"version {manifest.version}, {manifest.method} on {manifest.dataset.name}. {manifest.description}"
-    name = escape(manifest.name)
-    return f'<li><a href="/v1/models/{name}">{name}</a>: {escape(text)}</li>'
-
-
 def _page(name: str, **values: str) -> Response:
     return HTMLResponse(Template(_own(name)).substitute(values, version=__version__), headers=_HEADERS)
-
-
-def _address(request: Request) -> str:
-    """Where the reader reached this server, for a command to copy."""
-    return escape(str(request.base_url).rstrip("/"))
 
 
 @cache

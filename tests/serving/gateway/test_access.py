@@ -19,6 +19,7 @@ OPEN = {
     "/docs",
     "/problems",
     "/assets/{name}",
+    "/playground/{digest}/{name:path}",
     "/openapi.json",
     "/v2/health/live",
     "/v2/health/ready",

@@ -44,7 +44,6 @@ def measured(manifest: Manifest, accuracy: float | None, dataset: str) -> Manife
 async def named_first(store: Path, **settings: str) -> str:
     async with gateway(store, **settings) as served:
         default: str = (await served.client.get("/v1/models")).json()["default"]
-        assert f"/v1/models/{default}/classify" in (await served.client.get("/")).text
         return default
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from support.gateway import Gateway, gateway
-from support.tiny import make_tiny_bundle
-
-from holdfast.bundle import Bundle, write_manifest
+from support.gateway import Gateway
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ["/", "/docs", "/problems"]
+PAGES = ["/docs", "/problems"]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -49,21 +45,3 @@ async def test_docs_show_this_servers_description(tiny: Gateway) -> None:
     swagger = await tiny.client.get("/assets/swagger-ui-bundle.js")
     assert swagger.headers["content-type"].startswith("text/javascript")
     assert "SwaggerUIBundle" in swagger.text
-
-
-async def test_front_page_shows_a_command_that_works(tiny: Gateway) -> None:
-    text = (await tiny.client.get("/")).text
-    assert '<a href="/v1/models/tiny">tiny</a>' in text
-    assert "http://gateway.localhost/v1/models/tiny/classify" in text
-
-
-async def test_front_page_shows_what_a_bundle_says_as_text(tmp_path: Path) -> None:
-    directory = make_tiny_bundle(tmp_path)
-    manifest = Bundle.open(directory).manifest
-    write_manifest(
-        directory, manifest.model_copy(update={"description": "<script>alert(1)</script> $models"})
-    )
-    async with gateway(tmp_path) as started:
-        text = (await started.client.get("/")).text
-    assert "<script>" not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; $models" in text
