@@ -127,7 +127,10 @@ async def test_image_is_attacked(client: Reached) -> None:
     assert (exact.shape, exact.dtype) == ((1, 3, 8, 8), np.float32)
     assert result.trace.steps[0].png.startswith(b"\x89PNG")
     assert "fooled: red" in repr(result)
-    assert result._repr_html_().count("<img") == 2
+    assert len(result.original.image.getcolors()) == 1
+    first = result.trace.steps[0]
+    assert first.probabilities[first.class_index] == first.probability == max(first.probabilities)
+    assert result._repr_html_().count("<img") == 3
     again = await client.do(lambda each: each.classify(result.adversarial.png))
     assert again.label == result.after.label
 

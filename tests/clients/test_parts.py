@@ -27,11 +27,12 @@ from holdfast_client._attack_results import Budget
 from holdfast_client._call import Call, Repeat, Reply
 from holdfast_client._campaign import campaign, opened
 from holdfast_client._config import configure
-from holdfast_client._html import prediction_html
+from holdfast_client._html import attack_html, prediction_html
 from holdfast_client._predictions import Answer, ManifoldEvidence
 from holdfast_client._reading import UnreadableError, read
 from holdfast_client._retries import Failure, Retries
 from holdfast_client._sse import EventReader
+from serving.gateway.attack.example import ANSWER
 
 SECRET = "holdfast_0pgZJTLzoQo_secret"
 
@@ -143,6 +144,18 @@ def test_reading_leaves_out_what_is_new_and_names_what_is_missing() -> None:
     ):
         with pytest.raises(UnreadableError, match=words):
             read(Outer, broken)
+
+
+def test_attack_of_an_older_server_can_be_read() -> None:
+    new, old = (json.loads(json.dumps(ANSWER)) for _ in range(2))
+    del old["original"], old["trace"]["steps"][0]["probabilities"]
+    found, less = (read(sdk.AttackResult, answer) for answer in (new, old))
+    assert found.original == sdk.Picture(width=32, height=32, base64=ANSWER["original"]["base64"])
+    assert less.original is None
+    assert less.trace is not None
+    assert less.trace.steps[0].probabilities == []
+    assert (attack_html(found).count("<img"), attack_html(less).count("<img")) == (3, 2)
+    assert repr(less) == repr(found)
 
 
 def call(repeat: Repeat) -> Call[None]:

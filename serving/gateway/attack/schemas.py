@@ -10,6 +10,7 @@ from holdfast.attacking.record import FlagRecord, Norms, Outcome
 from holdfast.attacks.definition import Access
 from holdfast.attacks.description import AttackDescription
 from holdfast.manifest import Defence, ThreatModel
+from serving.gateway.attack.example import ANSWER
 from serving.gateway.schemas import ImagePrediction
 
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -113,6 +114,7 @@ class TraceStep(BaseModel):
     class_index: int
     probability: float
     probability_of_label: Annotated[float, Field(description="Of the class that was to be left.")]
+    probabilities: Annotated[list[float], Field(description="Of every class, in the model's order.")]
     loss: Annotated[float | None, Field(description="What the attack ascends, if it follows gradients.")] = (
         None
     )
@@ -142,7 +144,7 @@ class AttackTimings(BaseModel):
 class AttackAnswer(BaseModel):
     """What came of an attack on one image."""
 
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER]}, protected_namespaces=())
 
     model: str
     version: str
@@ -170,6 +172,14 @@ class AttackAnswer(BaseModel):
     counts: AttackCounts
     cost: AttackCost
     flags: Annotated[list[FlagRecord], Field(description="Why not to believe the outcome, in words.")]
+    original: Annotated[
+        Picture,
+        Field(
+            description="The image as the model was shown it, in 8 bits. It is not exactly what came where "
+            "that was of another size, had more than 8 bits, was transparent, turned by EXIF, or of colours "
+            "for a model of grey ones, or the reverse."
+        ),
+    ]
     adversarial: Annotated[Picture, Field(description="The result, of the model's input size.")]
     perturbation: PerturbationImage
     exact: Annotated[ExactImage | None, Field(alias="float", description="Only where it was asked for.")] = (

@@ -96,6 +96,21 @@ async def test_all_parameters_are_answered_those_that_were_not_given_too(tiny: G
     assert attack["parameters"]["target"] is None
 
 
+async def test_the_image_is_answered_as_the_model_was_shown_it(tiny: Gateway) -> None:
+    shown = await ask(tiny, "epsilon=8/255")
+    assert (pixels(shown["original"]) == np.array(PIXEL, dtype=np.uint8)).all()
+    large = BytesIO()
+    left = Image.new("RGBA", (4 * SIZE, 2 * SIZE), (153, 148, 0, 255))
+    left.paste((0, 0, 255, 0), (2 * SIZE, 0, 4 * SIZE, 2 * SIZE))
+    left.save(large, "PNG")
+    response = await tiny.client.post(ATTACK, content=large.getvalue(), headers=PNG)
+    found = pixels(response.json()["original"])
+    # Its middle, at half the size: the right of it is transparent, which is white to the model.
+    assert found.shape == (SIZE, SIZE, 3)
+    assert found[0, 0].tolist() == [153, 148, 0]
+    assert found[0, -1].tolist() == [255, 255, 255]
+
+
 async def test_an_image_that_holds_is_answered_with_the_last_attempt(tiny: Gateway) -> None:
     answer = await ask(tiny, "epsilon=1/255&random_start=false")
     assert (answer["outcome"], answer["success"]) == ("held", False)
@@ -173,6 +188,11 @@ async def test_the_way_of_the_attack_is_answered_on_request(tiny: Gateway) -> No
     assert (trace["queries"], trace["every"]) == (3, 1)
     assert [step["label"] for step in trace["steps"]] == ["red", "red", "green"]
     assert [step["linf"] for step in trace["steps"]] == pytest.approx([0, 2 / 255, 4 / 255], abs=1e-6)
+    for step, pixel in zip(trace["steps"], [(153, 148, 0), (151, 150, 2), (149, 152, 4)], strict=True):
+        exponentials = np.exp(SCALE * np.array(pixel) / 255)
+        assert step["probabilities"] == pytest.approx(exponentials / exponentials.sum(), abs=1e-5)
+        assert step["probabilities"][step["class_index"]] == step["probability"]
+        assert step["probabilities"][0] == step["probability_of_label"]
     losses = [step["loss"] for step in trace["steps"]]
     assert losses == sorted(losses)
     with Image.open(BytesIO(base64.b64decode(trace["steps"][1]["png"]))) as image:

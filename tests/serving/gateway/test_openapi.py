@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from support.gateway import CLASSIFY, Gateway
 from support.tiny import solid_png
 
+from serving.gateway.attack.example import ANSWER
+from serving.gateway.attack.schemas import AttackAnswer
 from serving.gateway.examples import CLASSIFICATION, MODEL, PROBLEM, RED_PNG
 from serving.gateway.problems import KINDS
 from serving.gateway.schemas import Classification, ModelDetail, ProblemDocument
@@ -92,12 +94,16 @@ async def test_every_kind_of_problem_is_documented_where_it_can_occur(descriptio
 
 @pytest.mark.parametrize(
     ("model", "example"),
-    [(Classification, CLASSIFICATION), (ModelDetail, MODEL), (ProblemDocument, PROBLEM)],
+    [
+        (Classification, CLASSIFICATION),
+        (ModelDetail, MODEL),
+        (AttackAnswer, ANSWER),
+        (ProblemDocument, PROBLEM),
+    ],
 )
 def test_example_is_what_its_schema_says(model: type[BaseModel], example: dict[str, Any]) -> None:
-    assert model.model_validate_json(json.dumps(example)).model_dump(
-        mode="json", exclude_none=True
-    ) == without_none(example)
+    found = model.model_validate_json(json.dumps(example)).model_dump(mode="json", by_alias=True)
+    assert without_none(found) == without_none(example)
 
 
 def without_none(node: Any) -> Any:

@@ -101,7 +101,20 @@ class AttackCost:
 
 @dataclass(frozen=True, kw_only=True)
 class TraceStep:
-    """One image that the attack tried on its way."""
+    """One image that the attack tried on its way.
+
+    Attributes:
+        query: Which one it was, from 0.
+        label: What the model said of it, behind the defence under attack.
+        class_index: That class's number.
+        probability: Of that class.
+        probability_of_label: Of the class that was to be left.
+        linf: How far it is from the image, in image units.
+        l2: The same in L2.
+        base64: The image, a PNG file.
+        loss: What the attack ascends, if it follows gradients.
+        probabilities: Of every class, in the model's order; empty where the server is older than this.
+    """
 
     query: int
     label: str
@@ -112,6 +125,7 @@ class TraceStep:
     l2: float
     base64: str = field(repr=False, metadata=named("png"))
     loss: float | None = None
+    probabilities: list[float] = field(default_factory=list, repr=False)
 
     @property
     def png(self) -> bytes:
@@ -148,8 +162,8 @@ class AttackResult:
     (True, 'ship', 'automobile')
     >>> result.adversarial.save("adversarial.png")
 
-    In a notebook it shows the adversarial image, the perturbation, and bars of the probabilities before and
-    after.
+    In a notebook it shows the image, the adversarial one, the perturbation, and bars of the probabilities
+    before and after.
 
     Attributes:
         model: The model that was attacked.
@@ -173,6 +187,7 @@ class AttackResult:
         perturbation: What was changed, larger than life.
         exact: The result before rounding, where it was asked for.
         trace: The attack's way, where it was asked for.
+        original: The image as the model was shown it; none where the server is older than this.
     """
 
     model: str
@@ -198,6 +213,7 @@ class AttackResult:
     target: str | None = None
     exact: ExactImage | None = field(default=None, metadata=named("float"))
     trace: AttackTrace | None = None
+    original: Picture | None = None
 
     @property
     def before(self) -> Answer:

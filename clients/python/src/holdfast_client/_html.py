@@ -32,7 +32,7 @@ def prediction_html(prediction: Prediction) -> str:
 
 
 def attack_html(result: AttackResult) -> str:
-    """The adversarial image, the perturbation, and bars before and after."""
+    """The image, the adversarial one, the perturbation, and bars before and after."""
     budget = f" {result.attack.budget}" if result.attack.budget else ""
     heading = (
         f"<b>{escape(result.outcome)}</b>: {escape(result.attack.name + budget)} on "
@@ -41,6 +41,7 @@ def attack_html(result: AttackResult) -> str:
     flags = "".join(f"<li>{escape(flag.meaning)}</li>" for flag in result.flags)
     row = _row(
         _answer(result.before, "before"),
+        _image(result.original.png, "original") if result.original else "",
         _image(result.adversarial.png, "adversarial"),
         _image(result.perturbation.png, f"perturbation x {result.perturbation.scale:.1f}"),
         _answer(result.after, "after"),
