@@ -23,6 +23,10 @@ PLACEHOLDER = "{{assets}}"
 PREFIX = "/playground"
 
 STATIC = Path(__file__).parent / "static"
+#: Test images to try, by the name of their data set; scripts/playground_examples.py writes them. They are
+#: answered under ``examples/``, beside the static files.
+EXAMPLES = Path(__file__).parent / "examples"
+EXAMPLES_INDEX = "index.json"
 
 #: In place of a digest where files are read anew each time.
 UNHASHED = "unhashed"
@@ -94,7 +98,7 @@ class PackedAssets:
     """Files that are read once, and stay as they were.
 
     Args:
-        directory: Where they lie; those of this package by default.
+        directory: Where they lie, but for the examples; those of this package by default.
 
     Raises:
         UsageError: There is no page.
@@ -121,7 +125,7 @@ class LooseAssets:
     """Files that are read anew each time, for who is writing them.
 
     Args:
-        directory: Where they lie.
+        directory: Where they lie, but for the examples.
 
     Raises:
         UsageError: There is no page.
@@ -145,17 +149,21 @@ class LooseAssets:
 
 def _list(directory: Path) -> dict[str, Path]:
     """Every file by its name, e.g. ``js/main.js``: a name that is asked for is looked up, and is no path."""
-    found = {path.relative_to(directory): path for path in sorted(directory.rglob("*")) if path.is_file()}
-    names = {
-        name.as_posix(): path
-        for name, path in found.items()
-        if not any(part.startswith((".", "__")) for part in name.parts)
-    }
+    names = _names(EXAMPLES, "examples/") | _names(directory)
     if PAGE not in names:
         raise UsageError(
             f"{directory} has no {PAGE}.", hint="HOLDFAST_PLAYGROUND_DIR names the folder that has it."
         )
     return names
+
+
+def _names(directory: Path, prefix: str = "") -> dict[str, Path]:
+    found = {path.relative_to(directory): path for path in sorted(directory.rglob("*")) if path.is_file()}
+    return {
+        prefix + name.as_posix(): path
+        for name, path in found.items()
+        if not any(part.startswith((".", "__")) for part in name.parts)
+    }
 
 
 def _digest(contents: Mapping[str, bytes]) -> str:
