@@ -1,0 +1,4 @@
+/** Campaigns. */
+import { html } from "../../dom.js";
+
+export const CampaignsPage = () => html`<h1>Campaigns</h1>`;

@@ -1,0 +1,46 @@
+/** The same request as a command and as a program. */
+
+const quote = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
+const python = (value) => JSON.stringify(String(value));
+
+function literal(value) {
+  if (/^-?[0-9.]+$/.test(value)) return value;
+  return { true: "True", false: "False" }[value] || python(value);
+}
+
+/** An attack's options, in the order in which people say them. */
+export function query({ attack, defence, label, parameters, trace }) {
+  const search = new URLSearchParams({ attack, ...parameters });
+  if (defence) search.set("defence", defence);
+  if (label) search.set("label", label);
+  if (trace) search.set("trace", trace);
+  // A slash is as good as %2F there, and 8/255 is what people read.
+  return search.toString().replaceAll("%2F", "/");
+}
+
+const ask = (secured) => (secured ? ` \\\n  -H "Authorization: Bearer $HOLDFAST_API_KEY"` : "");
+
+export function curl(request, { image, address, secured }) {
+  return (
+    `curl -s --data-binary ${quote(`@${image.name}`)} -H 'Content-Type: ${image.blob.type || "image/png"}'` +
+    `${ask(secured)} \\\n  -H 'Accept: image/png' -o adversarial.png \\\n  ` +
+    quote(`${address}/v1/models/${request.model}/attack?${query({ ...request, trace: 0 })}`)
+  );
+}
+
+export function sdk(request, { image, address }) {
+  const options = [`${python(image.name)}, ${python(request.attack)}`, `model=${python(request.model)}`];
+  if (request.defence) options.push(`defence=${python(request.defence)}`);
+  if (request.label) options.push(`label=${python(request.label)}`);
+  for (const [name, value] of Object.entries(request.parameters)) {
+    options.push(`${name}=${literal(value)}`);
+  }
+  return `from holdfast_client import Holdfast
+
+# The key, where one is needed, is read from HOLDFAST_API_KEY.
+with Holdfast(${python(address)}) as client:
+    attack = client.attack(${options.join(", ")})
+    print(attack.outcome, attack.before.label, "->", attack.after.label)
+    attack.adversarial.save("adversarial.png")
+`;
+}
