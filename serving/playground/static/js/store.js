@@ -1,5 +1,5 @@
 /** Values that several parts of the page share. */
-import { useEffect, useState } from "./dom.js";
+import { useEffect, useRef, useState } from "./dom.js";
 
 /** A value that tells whoever listens when it changes. */
 export function atom(value) {
@@ -47,4 +47,15 @@ export function useLoaded(load, inputs) {
     return () => controller.abort();
   }, [...inputs, turn]);
   return { ...state, reload: () => setTurn((before) => before + 1) };
+}
+
+/** What is to be done when the server is back. */
+export function useBack(action) {
+  const latest = useRef(action);
+  latest.current = action;
+  useEffect(() => {
+    const back = () => latest.current();
+    addEventListener("holdfast:back", back);
+    return () => removeEventListener("holdfast:back", back);
+  }, []);
 }

@@ -17,6 +17,10 @@ const PATHS = {
   save: "M12 4v11 M7 11l5 5 5-5 M4 20h16",
   done: "M4 12l5 5 11-11",
   close: "M5 5l14 14 M19 5L5 19",
+  plus: "M12 5v14 M5 12h14",
+  grid: "M4 4h6v6H4z M14 4h6v6h-6z M4 14h6v6H4z M14 14h6v6h-6z",
+  folder: "M3 6h7l2 2h9v11H3z",
+  bin: "M5 7h14 M9 7V4h6v3 M7 7l1 13h8l1-13",
 };
 
 export const Icon = ({ name }) => html`

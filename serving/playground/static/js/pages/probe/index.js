@@ -3,6 +3,7 @@ import { ProblemNote, Loading, Empty } from "../../components/problem.js";
 import { html, useEffect, useRef, useState } from "../../dom.js";
 import { useAttacks, useModel, useModels } from "../../models.js";
 import { go } from "../../router.js";
+import { useBack } from "../../store.js";
 import { Answers } from "./answers.js";
 import { AttackForm } from "./attack-form.js";
 import { Attempts } from "./attempts.js";
@@ -77,15 +78,4 @@ function ModelSelect({ models, name }) {
       <p class="help">${models.find((each) => each.name === name)?.description}</p>
     </div>
   `;
-}
-
-/** What is to be done when the server is back. */
-function useBack(action) {
-  const latest = useRef(action);
-  latest.current = action;
-  useEffect(() => {
-    const back = () => latest.current();
-    addEventListener("holdfast:back", back);
-    return () => removeEventListener("holdfast:back", back);
-  }, []);
 }
