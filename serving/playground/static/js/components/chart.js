@@ -57,12 +57,12 @@ export function Chart({ title, series, xLabel, yLabel, shares = false, xText = n
           ${series.map((line) => html`<li class=${classes("line", line.tone)}><span class=${classes("swatch", line.dashed && "dashed")}></span>${line.name}</li>`)}
         </ul>
       `}
-      <table class="sr" id="${id}-d">
+      <div class="sr"><table id="${id}-d">
         <caption>${title}</caption>
         <tbody>
           ${series.map((line) => html`<tr><th>${line.name}</th>${line.points.map(([x, y]) => html`<td>${xText(x)}: ${text(y)}</td>`)}</tr>`)}
         </tbody>
-      </table>
+      </table></div>
     </figure>
   `;
 }

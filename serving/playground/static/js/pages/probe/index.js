@@ -38,12 +38,12 @@ export function ProbePage({ query }) {
         ? html`<section class="card"><${ProblemNote} problem=${model.error} retry=${model.reload} /></section>`
         : !model.data
           ? html`<section class="card"><${Loading} what="Asking about the model …" /></section>`
-          : html`<${Probe} model=${model.data} image=${image} />`}
+          : html`<${Probe} models=${models.data.models} model=${model.data} image=${image} />`}
     </div>
   `;
 }
 
-function Probe({ model, image }) {
+function Probe({ models, model, image }) {
   const attacks = useAttacks();
   const attack = useAttack(model, image);
   const outcome = useRef(null);
@@ -62,7 +62,7 @@ function Probe({ model, image }) {
     </section>
     <section class="card outcome" aria-labelledby="outcome" tabindex="-1" ref=${outcome}>
       <h2 id="outcome">What the attack made of it</h2>
-      <${Outcome} model=${model} attack=${attack} />
+      <${Outcome} models=${models} model=${model} attack=${attack} />
     </section>
     <${Attempts} attempts=${attack.attempts} />
   `;

@@ -10,10 +10,11 @@ import { download, fromBase64 } from "../../images.js";
 import { defenceName } from "../../models.js";
 import { key } from "../../session.js";
 import { curl, sdk } from "../../snippets.js";
+import { Compare } from "./compare.js";
 import { Images } from "./images.js";
 import { Steps } from "./steps.js";
 
-export function Outcome({ model, attack }) {
+export function Outcome({ model, models, attack }) {
   const { answer, running, request, image } = attack;
   if (running) return html`<${Loading} what="The attack runs …" />`;
   if (!answer) return html`<${Empty} title="No attack yet">Attack the image, and see here what was changed and what that did.<//>`;
@@ -35,6 +36,7 @@ export function Outcome({ model, attack }) {
     </div>
     ${evidence.after_in_8_bits.manifold && model.manifold && html`<${Gauge} manifold=${model.manifold} evidence=${evidence.after_in_8_bits.manifold} before=${evidence.before.manifold} />`}
     ${answer.trace?.steps.length > 1 && html`<${Steps} answer=${answer} model=${model} />`}
+    <${Compare} ...${{ models, model, attack }} />
     <${Facts} answer=${answer} />
     <div class="row">
       <button type="button" onClick=${() => download(fromBase64(answer.adversarial.base64), `${image.name.replace(/\.\w+$/, "")}-${answer.attack.name}.png`)}>
