@@ -2,7 +2,8 @@
 import { json, send } from "./api.js";
 
 const FOLDER = new URL("../examples/", import.meta.url);
-const FIRST = ["cat", "7"];
+// The page begins with an image that most models know well.
+const FIRST = ["ship", "7"];
 
 let list;
 

@@ -20,6 +20,13 @@ export function ProbePage({ query }) {
   if (models.error) return html`<h1>Probe a model</h1><${ProblemNote} problem=${models.error} retry=${models.reload} />`;
   if (!models.data) return html`<h1>Probe a model</h1><${Loading} what="Asking which models there are …" />`;
   if (!models.data.models.length) return html`<h1>Probe a model</h1><${Empty} title="No model is served">Put a bundle into the model store, and reload.<//>`;
+  const choose = html`
+    <section class="card choose" key="choose" aria-labelledby="choose">
+      <h2 id="choose">Image and model</h2>
+      <${ModelSelect} models=${models.data.models} name=${name} />
+      <${Chooser} dataset=${model.data?.dataset.name} input=${model.data?.input} image=${image} onChoose=${setImage} />
+    </section>
+  `;
   return html`
     <div class="hero">
       <h1>See a robust model hold, and see it break</h1>
@@ -29,41 +36,46 @@ export function ProbePage({ query }) {
       </p>
     </div>
     <div class="probe">
-      <section class="card choose" aria-labelledby="choose">
-        <h2 id="choose">Image and model</h2>
-        <${ModelSelect} models=${models.data.models} name=${name} />
-        <${Chooser} dataset=${model.data?.dataset.name} input=${model.data?.input} image=${image} onChoose=${setImage} />
-      </section>
-      ${model.error
-        ? html`<section class="card"><${ProblemNote} problem=${model.error} retry=${model.reload} /></section>`
-        : !model.data
-          ? html`<section class="card"><${Loading} what="Asking about the model …" /></section>`
-          : html`<${Probe} models=${models.data.models} model=${model.data} image=${image} />`}
+      ${model.data
+        ? html`<${Probe} models=${models.data.models} model=${model.data} image=${image}>${choose}<//>`
+        : html`
+            <div class="left">${choose}</div>
+            <div class="right card">
+              ${model.error ? html`<${ProblemNote} problem=${model.error} retry=${model.reload} />` : html`<${Loading} what="Asking about the model …" />`}
+            </div>
+          `}
     </div>
   `;
 }
 
-function Probe({ models, model, image }) {
+function Probe({ models, model, image, children }) {
   const attacks = useAttacks();
   const attack = useAttack(model, image);
   const outcome = useRef(null);
+  // On a small screen it is far below the button that was pressed, where the keyboard stays.
   useEffect(() => {
-    if (attack.answer) outcome.current?.focus({ preventScroll: false });
+    const top = outcome.current?.getBoundingClientRect().top ?? 0;
+    if (attack.answer && (top < 0 || top > innerHeight * 0.8)) outcome.current.scrollIntoView({ block: "start" });
   }, [attack.answer]);
   return html`
-    <section class="card answers" aria-labelledby="answers">
-      <h2 id="answers">What the model says</h2>
-      <${Answers} model=${model} image=${image} />
-    </section>
-    <section class="card form" aria-labelledby="attack">
-      <h2 id="attack">Attack it</h2>
-      ${attacks.error && html`<${ProblemNote} problem=${attacks.error} retry=${attacks.reload} />`}
-      ${attacks.data && html`<${AttackForm} attacks=${attacks.data.attacks} model=${model} image=${image} attack=${attack} />`}
-    </section>
-    <section class="card outcome" aria-labelledby="outcome" tabindex="-1" ref=${outcome}>
-      <h2 id="outcome">What the attack made of it</h2>
-      <${Outcome} models=${models} model=${model} attack=${attack} />
-    </section>
+    <div class="left">
+      ${children}
+      <section class="card form" aria-labelledby="attack">
+        <h2 id="attack">Attack it</h2>
+        ${attacks.error && html`<${ProblemNote} problem=${attacks.error} retry=${attacks.reload} />`}
+        ${attacks.data && html`<${AttackForm} attacks=${attacks.data.attacks} model=${model} image=${image} attack=${attack} />`}
+      </section>
+    </div>
+    <div class="right">
+      <section class="card answers" aria-labelledby="answers">
+        <h2 id="answers">What the model says</h2>
+        <${Answers} model=${model} image=${image} />
+      </section>
+      <section class="card outcome" aria-labelledby="outcome" ref=${outcome}>
+        <h2 id="outcome">What the attack made of it</h2>
+        <${Outcome} models=${models} model=${model} attack=${attack} />
+      </section>
+    </div>
     <${Attempts} attempts=${attack.attempts} />
   `;
 }
