@@ -47,7 +47,7 @@ class KeyStore:
         """
         try:
             with self.path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                state = os.fstat(file.fileno())
                 content = file.read()
         except FileNotFoundError:
             raise KeyFileError(
@@ -56,7 +56,8 @@ class KeyStore:
             ) from None
         except OSError as error:
             raise KeyFileError(f"The file of keys {self.path} cannot be read: {error.strerror}.") from None
-        if mode & 0o077:
+        mode = stat.S_IMODE(state.st_mode)
+        if mode & _open_to_others(state.st_uid):
             raise KeyFileError(
                 f"The file of keys {self.path} has mode {mode:04o}: others than its owner may use it.",
                 hint=f"Close it with: chmod 600 {self.path}",
@@ -164,3 +165,12 @@ class KeyStore:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _open_to_others(owner: int) -> int:
+    """The bits of a mode that a file of keys must not have.
+
+    What root gives others to read, as Kubernetes mounts a secret, they read by its group: there is no other
+    way. PostgreSQL draws the line for its private keys in the same place.
+    """
+    return 0o037 if owner == 0 and os.geteuid() != 0 else 0o077

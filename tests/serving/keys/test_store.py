@@ -57,6 +57,39 @@ def test_file_that_others_may_read_is_refused_with_the_way_to_close_it(store: Ke
     assert f"chmod 600 {store.path}" in caught.value.hint
 
 
+def given_by_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are root's, and we are not root: a secret as Kubernetes mounts it."""
+    state = os.fstat
+
+    def of_root(number: int) -> os.stat_result:
+        values = list(state(number))
+        values[stat.ST_UID] = 0
+        return os.stat_result(values)
+
+    monkeypatch.setattr(os, "fstat", of_root)
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+
+
+def test_file_that_root_gives_to_our_group_can_be_used(
+    store: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create("a", ("classify",))
+    store.path.chmod(0o440)
+    given_by_root(monkeypatch)
+    assert [key.name for key in store.read()] == ["a"]
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o460, 0o644])
+def test_file_that_root_gives_to_everyone_is_refused(
+    store: KeyStore, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    store.create("a", ("classify",))
+    store.path.chmod(mode)
+    given_by_root(monkeypatch)
+    with pytest.raises(KeyFileError, match=f"mode {mode:04o}"):
+        store.read()
+
+
 def test_missing_file_is_told_with_the_way_to_make_it(store: KeyStore) -> None:
     with pytest.raises(KeyFileError, match="no file of keys") as caught:
         store.read()
