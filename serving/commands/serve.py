@@ -88,7 +88,9 @@ def run(settings: Settings) -> None:
         HoldfastError: The address cannot be listened on, or the models cannot be loaded.
     """
     from serving.address import bind, url_of
+    from serving.commands.stopping import end_when_told
 
+    end_when_told()
     # Bound first: what is wrong with the address is said before anything slow begins.
     # Where a file of keys is named, the gateway does not start unless one of them is valid.
     allow_others = settings.allow_unauthenticated or settings.keys_file is not None

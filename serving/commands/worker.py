@@ -46,6 +46,9 @@ def worker(
     ends with status 0.
     """
     settings = load_settings(model_store=store, jobs_database=jobs_database, log_level=log_level)
+    from serving.commands.stopping import end_when_told
+
+    end_when_told()
     from serving.backends.cores import count_cores
 
     cores = count_cores()
