@@ -7,15 +7,22 @@
 /** Parameters that are shown at once; the others wait behind "More settings". */
 const FIRST = ["epsilon", "norm", "steps", "query_budget", "tries", "target"];
 
-/** @returns {Array<{name: string, kind: string, nullable: boolean, main: boolean, schema: object, ...}>} */
-export function fields(schema, required = []) {
+/**
+ * @typedef {object} Field
+ * @property {string} name @property {string} help
+ * @property {"budget" | "class" | "choice" | "switch" | "integer" | "number" | "text"} kind
+ * @property {boolean} nullable @property {boolean} main @property {any} initial
+ * @property {string[]} [choices] @property {number} [minimum] @property {number} [maximum] @property {string[]} [examples]
+ */
+
+/** @returns {Field[]} those that are shown at once, first */
+export function fields(schema) {
   return Object.entries(schema.properties)
     .map(([name, property]) => ({
       name,
       main: FIRST.includes(name),
       help: property.description || "",
       initial: property.default,
-      required: required.includes(name),
       ...kindOf(name, property),
     }))
     .sort((a, b) => place(a.name) - place(b.name));

@@ -3,8 +3,10 @@ import { classes, html } from "../dom.js";
 import { percent } from "../format.js";
 
 /**
- * @param {{label: string, before?: number, after?: number}[]} rows, probabilities; those to list
- * @param {string} [marked] the class that is right, or was
+ * @param {object} props
+ * @param {{label: string, before: number, after?: number}[]} props.rows the classes to list, with probabilities
+ * @param {string} [props.marked] the class that is right, or was
+ * @param {string} props.caption
  */
 export function Bars({ rows, marked, caption }) {
   const compared = rows.some((row) => row.after !== undefined);

@@ -14,6 +14,7 @@ const BOX = { left: 44, right: 12, top: 12, bottom: 34 };
  * @param {(x: number) => string} [props.xText]
  * @param {(y: number) => string} [props.yText]
  * @param {number} [props.at] a place on the x axis to mark
+ * @param {number} [props.width] @param {number} [props.height]
  */
 export function Chart({ title, series, xLabel, yLabel, shares = false, xText = number, yText, at, width = 460, height = 220 }) {
   const id = useId();

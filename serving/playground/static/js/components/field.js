@@ -4,10 +4,13 @@ import { number, words } from "../format.js";
 import { budgetOf, complaint, shown } from "../schema.js";
 
 /**
- * @param {object} field of {@link ../schema.js fields}
- * @param {string} value as typed; empty for the default of what may be left out
- * @param {string[]} labels the model's classes, for a target
- * @param {string} norm of the budget
+ * @param {object} props
+ * @param {import("../schema.js").Field} props.field
+ * @param {string} props.value as typed; empty for the default of what may be left out
+ * @param {(value: string) => void} props.onChange
+ * @param {string[]} [props.labels] the model's classes, for a target
+ * @param {string} [props.norm] of the budget
+ * @param {string} [props.complaint] what the server said of the value
  */
 export function Field({ field, value, onChange, labels = [], norm = "linf", complaint: said }) {
   const id = useId();

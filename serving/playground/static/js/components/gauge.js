@@ -9,8 +9,10 @@ const MEANING = {
 };
 
 /**
- * @param {object} manifold the model's thresholds
- * @param {object} evidence the prediction's
+ * @param {object} props
+ * @param {object} props.manifold the model's thresholds
+ * @param {{score: number, verdict: string}} props.evidence the prediction's
+ * @param {{score: number}} [props.before] the same, before an attack
  */
 export function Gauge({ manifold, evidence, before }) {
   const discriminator = manifold.evidence === "discriminator";

@@ -46,7 +46,7 @@ function Answer({ defence, model, image, answer }) {
 
 async function classify(model, image, signal) {
   const ask = (defence) =>
-    json(`${at("v1", "models", model.name, "versions", model.version, "classify")}?${new URLSearchParams({ defence, top_k: 10 })}`, {
+    json(`${at("v1", "models", model.name, "versions", model.version, "classify")}?${new URLSearchParams({ defence, top_k: "10" })}`, {
       method: "POST",
       body: image.blob,
       headers: { "Content-Type": image.blob.type || "application/octet-stream" },
