@@ -32,18 +32,22 @@ export function when(date) {
 }
 
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60]];
 
 /** `just now`, `3 minutes ago`, `yesterday`. */
 export function ago(date, now = Date.now()) {
-  const seconds = (new Date(date) - now) / 1000;
+  const seconds = (new Date(date).getTime() - now) / 1000;
   const [unit, size] = UNITS.find(([, each]) => -seconds >= each) || [];
   return unit ? RELATIVE.format(Math.round(seconds / size), unit) : "just now";
 }
 
+/** @type {[string, number][]} */
+const SIZES = [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]];
+
 /** `3.1 MB`. */
 export function bytes(many) {
-  const [unit, size] = [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]].find(([, each]) => many >= each) || ["bytes", 1];
+  const [unit, size] = SIZES.find(([, each]) => many >= each) || ["bytes", 1];
   return `${(many / size).toFixed(size > 1e3 ? 1 : 0)} ${unit}`;
 }
 

@@ -30,6 +30,7 @@ export function fields(schema) {
 
 const place = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
 
+/** @returns {Pick<Field, "kind" | "nullable" | "choices" | "minimum" | "maximum" | "examples">} */
 function kindOf(name, property) {
   const options = flatten(property);
   const nullable = options.some((option) => option.type === "null");

@@ -28,6 +28,7 @@ export function Field({ field, value, onChange, labels = [], norm = "linf", comp
   `;
 }
 
+/** @param {any} props */
 const described = ({ id, describedby, invalid }) => ({ id, "aria-describedby": describedby, "aria-invalid": invalid });
 
 /** ε: a slider in steps that mean something for the norm, and the number itself. */

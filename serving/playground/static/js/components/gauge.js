@@ -10,7 +10,7 @@ const MEANING = {
 
 /**
  * @param {object} props
- * @param {object} props.manifold the model's thresholds
+ * @param {Record<string, any>} props.manifold the model's thresholds
  * @param {{score: number, verdict: string}} props.evidence the prediction's
  * @param {{score: number}} [props.before] the same, before an attack
  */
