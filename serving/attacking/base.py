@@ -74,6 +74,16 @@ class Carried:
     seconds: float
 
 
+class Watcher(Protocol):
+    """Somebody who wants to know how an attack is. Called on the event loop, and quick."""
+
+    def waits(self, before: int) -> None:
+        """So many attacks have to end before this one begins; 0 when it begins after having waited."""
+
+    def advances(self, done: int, total: int, seconds: float) -> None:
+        """So many of all steps are done, that many seconds after it began; it may need fewer."""
+
+
 class Attacker(Protocol):
     """Something that carries out attacks. All methods are called from one event loop.
 
@@ -103,7 +113,7 @@ class Attacker(Protocol):
             BackendError: One of its subclasses, see the module's docstring.
         """
 
-    async def attack(self, order: Order, *, deadline: float) -> Carried:
+    async def attack(self, order: Order, *, deadline: float, watcher: Watcher | None = None) -> Carried:
         """Carry out an attack.
 
         When the deadline passes, or the caller is cancelled, the attack is stopped between two steps; its
@@ -112,6 +122,8 @@ class Attacker(Protocol):
         Args:
             order: The attack.
             deadline: When the answer is of no more use, on the clock of ``time.monotonic()``.
+            watcher: Who is told how it waits and, where that is known, how it advances. Nothing is said
+                before it is certain that it may wait, or of an attack that fails before its first step.
 
         Raises:
             BackendError: One of its subclasses, see the module's docstring.

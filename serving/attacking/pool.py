@@ -17,7 +17,7 @@ from holdfast.attacking.cost import Speed
 from holdfast.attacking.execution import Attacked
 from holdfast.bundle import Bundle
 from holdfast.manifest import Defence
-from serving.attacking.base import AttackerLostError, Carried, NotApplicableError, Order
+from serving.attacking.base import AttackerLostError, Carried, NotApplicableError, Order, Watcher
 from serving.attacking.messages import Attack, Failure, Job, Measure, ModelKey
 from serving.attacking.process import Outcome, WorkerProcess, WorkerSettings
 from serving.attacking.speeds import Speeds
@@ -35,10 +35,14 @@ _MEASURING = 60.0
 class _Progress:
     """How far a job was, in steps, when it was last heard of."""
 
+    watcher: Watcher | None = None
+    began: float = 0.0
     steps: tuple[int, int] | None = None
 
     def __call__(self, done: int, total: int) -> None:
         self.steps = done, total
+        if self.watcher is not None:
+            self.watcher.advances(done, total, time.monotonic() - self.began)
 
     def __str__(self) -> str:
         return "" if self.steps is None else f", after {self.steps[0]:,} of {self.steps[1]:,} steps"
@@ -101,12 +105,12 @@ class AttackPool:
         """See :meth:`serving.attacking.base.Attacker.speed`."""
         return await self._speeds.get(bundle, defence, deadline=deadline)
 
-    async def attack(self, order: Order, *, deadline: float) -> Carried:
+    async def attack(self, order: Order, *, deadline: float, watcher: Watcher | None = None) -> Carried:
         """See :meth:`serving.attacking.base.Attacker.attack`."""
         job = Attack(
             _key(order.bundle, order.defence), order.parameters, order.images, order.labels, order.trace
         )
-        turn = await self._take_turn(job, order.expected, deadline)
+        turn = await self._take_turn(job, order.expected, deadline, watcher)
         if not isinstance(turn.found, Attacked):
             raise _error(turn.found, job)
         return Carried(turn.found, queue=turn.queue, seconds=turn.seconds)
@@ -118,14 +122,21 @@ class AttackPool:
             raise _error(turn.found, job)
         return turn.found
 
-    async def _take_turn(self, job: Job, expected: float, deadline: float) -> Turn[Outcome]:
-        progress = _Progress()
+    async def _take_turn(
+        self, job: Job, expected: float, deadline: float, watcher: Watcher | None = None
+    ) -> Turn[Outcome]:
+        progress = _Progress(watcher)
 
         async def work(stop: asyncio.Event) -> Outcome:
+            progress.began = time.monotonic()
             return await self._occupy(job, progress, stop)
 
         return await self._turns.take(
-            work, expected=expected, deadline=deadline, how_far=lambda: str(progress)
+            work,
+            expected=expected,
+            deadline=deadline,
+            how_far=lambda: str(progress),
+            waits=None if watcher is None else watcher.waits,
         )
 
     async def _occupy(self, job: Job, progress: _Progress, stop: asyncio.Event) -> Outcome:

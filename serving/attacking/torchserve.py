@@ -25,7 +25,7 @@ from holdfast.attacking.execution import Attacked
 from holdfast.attacks import attack_of
 from holdfast.bundle import WEIGHTS, Bundle
 from holdfast.manifest import Defence
-from serving.attacking.base import Attacker, Carried, NotApplicableError, Order
+from serving.attacking.base import Attacker, Carried, NotApplicableError, Order, Watcher
 from serving.attacking.speeds import Speeds
 from serving.attacking.turns import Turns
 from serving.backends.base import DeadlineExceededError, InferenceError, UnavailableError
@@ -104,10 +104,10 @@ class TorchServeAttacker:
                 self._others.add(bundle.manifest.digest)
         return await self._otherwise.speed(bundle, defence, deadline=deadline)
 
-    async def attack(self, order: Order, *, deadline: float) -> Carried:
+    async def attack(self, order: Order, *, deadline: float, watcher: Watcher | None = None) -> Carried:
         """See :meth:`serving.attacking.base.Attacker.attack`."""
         if order.bundle.manifest.digest in self._others:
-            return await self._otherwise.attack(order, deadline=deadline)
+            return await self._otherwise.attack(order, deadline=deadline, watcher=watcher)
 
         async def work(stop: asyncio.Event) -> Attacked:
             del stop  # TorchServe cannot be told
@@ -123,7 +123,9 @@ class TorchServeAttacker:
             )
             return _read(await self._send(order.bundle, order.defence, order.images, asked), order.images)
 
-        turn = await self._turns.take(work, expected=order.expected, deadline=deadline)
+        # TorchServe answers when it is done, and says nothing before.
+        waits = None if watcher is None else watcher.waits
+        turn = await self._turns.take(work, expected=order.expected, deadline=deadline, waits=waits)
         return Carried(turn.found, queue=turn.queue, seconds=turn.seconds)
 
     async def _measure(self, bundle: Bundle, defence: Defence) -> Speed:

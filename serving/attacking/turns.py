@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from serving.backends.base import DeadlineExceededError, OverloadedError, UnavailableError
@@ -48,6 +50,8 @@ class Turns:
         self.waiting = 0
         self._queue = queue
         self._free = asyncio.Semaphore(slots)
+        #: Who waits, in order, and is told so where it wants to be.
+        self._line: list[Callable[[int], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._backlog = 0.0
         self._closed = False
@@ -72,7 +76,13 @@ class Turns:
             await asyncio.wait(set(self._tasks))
 
     async def take(
-        self, work: Work[Found], *, expected: float, deadline: float, how_far: Callable[[], str] = str
+        self,
+        work: Work[Found],
+        *,
+        expected: float,
+        deadline: float,
+        how_far: Callable[[], str] = str,
+        waits: Callable[[int], None] | None = None,
     ) -> Turn[Found]:
         """Do a piece of work when it is its turn.
 
@@ -81,6 +91,8 @@ class Turns:
             expected: Seconds that it takes at most, for whoever is told when to come back.
             deadline: When nobody wants it any more, on the clock of ``time.monotonic()``.
             how_far: Words on how far the work is, for whoever is told that it was stopped.
+            waits: Where it has to wait, called with how many have to end before it begins, whenever that
+                changes, and with 0 when it begins.
 
         Raises:
             OverloadedError: Too many wait.
@@ -96,7 +108,7 @@ class Turns:
                 hint="Try again later.",
                 retry_after=self._backlog / self.slots,
             )
-        await self._enter(expected, deadline)
+        await self._enter(expected, deadline, waits)
         began = time.monotonic()
         stop = asyncio.Event()
         task = asyncio.create_task(self._occupy(work, stop, expected))
@@ -114,13 +126,14 @@ class Turns:
             stop.set()
         return Turn(found, began - called, time.monotonic() - began)
 
-    async def _enter(self, expected: float, deadline: float) -> None:
+    async def _enter(self, expected: float, deadline: float, waits: Callable[[int], None] | None) -> None:
         """Wait for a slot."""
         self.waiting += 1
         self._backlog += expected
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                await self._free.acquire()
+                with self._in_line(waits or _ignore):
+                    await self._free.acquire()
         except BaseException as error:
             self._backlog -= expected
             if isinstance(error, TimeoutError):
@@ -131,6 +144,29 @@ class Turns:
             raise
         finally:
             self.waiting -= 1
+
+    @contextmanager
+    def _in_line(self, waits: Callable[[int], None]) -> Iterator[None]:
+        """Stand in line, where there is one; who stands there hears of whoever leaves it."""
+        if not self._free.locked():
+            yield
+            return
+        place = partial(waits)  # its own, even where several are told by one function
+        self._line.append(place)
+        place(len(self._line))
+        try:
+            yield
+        except BaseException:
+            self._step_out(place)
+            raise
+        self._step_out(place)
+        waits(0)
+
+    def _step_out(self, place: Callable[[int], None]) -> None:
+        left = next(index for index, each in enumerate(self._line) if each is place)
+        del self._line[left]
+        for before, each in enumerate(self._line[left:], left + 1):
+            each(before)
 
     async def _occupy(self, work: Work[Found], stop: asyncio.Event, expected: float) -> Found:
         try:
@@ -146,6 +182,10 @@ class Turns:
         self._free.release()
         if not task.cancelled():
             task.exception()
+
+
+def _ignore(before: int) -> None:
+    """Nobody wants to know."""
 
 
 def closing() -> UnavailableError:

@@ -16,6 +16,20 @@ _HEALTH = frozenset({"/livez", "/readyz"})
 CLIENT_GONE = 499
 
 
+_STATE = "ended_with"
+
+
+def note_status(scope: Scope, status: int) -> None:
+    """Say how a request ended whose answer had begun before that was known."""
+    scope["state"][_STATE] = status
+
+
+def status_of(scope: Scope, sent: int) -> int:
+    """How a request ended: as was noted, or else with the status that was sent."""
+    status: int = scope["state"].get(_STATE, sent)
+    return status
+
+
 class AccessLogMiddleware:
     """Logs method, path, status and duration of every request when its answer has been sent."""
 
@@ -40,6 +54,7 @@ class AccessLogMiddleware:
         try:
             await self._app(scope, receive, send_and_note)
         finally:
+            status = status_of(scope, status)
             milliseconds = (time.perf_counter() - started) * 1000
             fields = {
                 "method": scope["method"],

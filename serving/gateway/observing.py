@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.gateway.access_log import CLIENT_GONE
+from serving.gateway.access_log import CLIENT_GONE, status_of
 from serving.gateway.metrics import Metrics, Subject
 
 _STATE = "subject"
@@ -55,4 +55,4 @@ class MetricsMiddleware:
         finally:
             seconds = time.perf_counter() - started
             route = self._templates.get(scope.get("endpoint"), "")  # type: ignore[arg-type]
-            self._metrics.end_request(route, scope["method"], subject, status, seconds)
+            self._metrics.end_request(route, scope["method"], subject, status_of(scope, status), seconds)

@@ -401,8 +401,12 @@ class Problem(Exception):  # noqa: N818 - the noun of RFC 9457
         super().__init__(self.detail)
 
     @classmethod
-    def of(cls, error: HoldfastError) -> Problem | None:
-        """The problem that an error of Holdfast is for a caller; ``None`` if it is none of theirs."""
+    def of(cls, error: Exception) -> Problem | None:
+        """The problem that an error is for a caller; ``None`` if it is none of theirs."""
+        if isinstance(error, Problem):
+            return error
+        if not isinstance(error, HoldfastError):
+            return None
         kind = next((kind for known, kind in _KINDS_OF_ERRORS if isinstance(error, known)), None)
         if kind is None:
             return None
@@ -445,16 +449,12 @@ def install(app: FastAPI) -> None:
 
 async def _answer(request: Request, error: Exception) -> Response:
     """Answer with the problem that the error is for the caller; what is none of theirs goes on."""
-    if isinstance(error, Problem):
-        problem: Problem | None = error
-    elif isinstance(error, HoldfastError):
-        problem = Problem.of(error)
-    elif isinstance(error, RequestValidationError):
-        problem = invalid_request(error.errors())
+    if isinstance(error, RequestValidationError):
+        problem: Problem | None = invalid_request(error.errors())
     elif isinstance(error, HTTPException):
         problem = _of_framework(request, error)
     else:
-        problem = None
+        problem = Problem.of(error)
     if problem is None:
         raise error
     return problem.response(request)

@@ -41,11 +41,16 @@ class Gateway:
         """Send one image as it is."""
         return await self.client.post(CLASSIFY, content=content, headers=PNG, params=query)
 
-    async def call(self, receive: Callable[[], Awaitable[Message]], **scope: Any) -> Answer:
-        """Send a request by hand, message by message."""
+    async def call(
+        self,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]] | None = None,
+        **scope: Any,
+    ) -> Answer:
+        """Send a request by hand, message by message; what comes back is gathered, or given to ``send``."""
         answer = Answer()
 
-        async def send(message: Message) -> None:
+        async def gather(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer.status = message["status"]
                 answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
@@ -65,7 +70,7 @@ class Gateway:
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 2),
         }
-        await self.app({**defaults, **scope}, receive, send)
+        await self.app({**defaults, **scope}, receive, send or gather)
         return answer
 
 

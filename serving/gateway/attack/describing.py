@@ -8,7 +8,8 @@ from typing import Any
 from holdfast.attacks.catalogue import catalogue
 from holdfast.attacks.description import parameters_of
 from serving.gateway.attack.request import AttackBody, AttackQuery
-from serving.gateway.attack.schemas import AttackAnswer
+from serving.gateway.attack.schemas import AttackAnswer, AttackProgress, AttackWaiting
+from serving.gateway.attack.streaming import MEDIA_TYPE as EVENT_STREAM
 from serving.gateway.examples import RED_PNG
 from serving.gateway.uploads import FORM, IMAGE_TYPES, JSON
 
@@ -36,6 +37,20 @@ FACTS = {
     "Holdfast-Forwards": "Forward passes.",
     "Holdfast-Backwards": "Backward passes.",
     "Holdfast-Flags": "Why not to believe the outcome, by name.",
+}
+
+_TOLD = (
+    "With `Accept: text/event-stream` the answer is server-sent events: `waiting` with an `AttackWaiting`, "
+    "where it has to wait, and whenever that changes; `progress` with an `AttackProgress`, ten a second at "
+    "most; and in the end one of `result`, with the very JSON of the ordinary answer, and `problem`, with a "
+    "`ProblemDocument`. What is wrong before there is anything to tell is answered with its own status."
+)
+
+_EVENTS = {
+    "summary": "An attack that waits for another; its answer is cut short here",
+    "value": 'event: waiting\ndata: {"waiting":1}\n\nevent: waiting\ndata: {"waiting":0}\n\n'
+    'event: progress\ndata: {"done":8,"total":20,"seconds":0.101}\n\n'
+    'event: result\ndata: {"model":"pgd-at-cifar10","version":"1","defence":"none",…}\n\n',
 }
 
 
@@ -92,18 +107,22 @@ def operation() -> dict[str, Any]:
 
 
 def answers() -> dict[int | str, dict[str, Any]]:
-    """The answer in its two forms."""
+    """The answer in its three forms."""
     facts = {
         name: {"description": description, "schema": {"type": "string"}}
         for name, description in FACTS.items()
     }
-    said = "These are there where the answer is the PNG."
+    said = "The headers of facts are there where the answer is the PNG."
     return {
         200: {
             "model": AttackAnswer,
-            "description": f"What came of the attack; with `Accept: image/png` the adversarial image. {said}",
+            "description": "What came of the attack; with `Accept: image/png` the adversarial image. "
+            f"{said} {_TOLD}",
             "headers": facts,
-            "content": {"image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}}},
+            "content": {
+                "image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}},
+                EVENT_STREAM: {"schema": {"type": "string"}, "examples": {"pgd": _EVENTS}},
+            },
         }
     }
 
@@ -133,6 +152,8 @@ def schemas() -> dict[str, Any]:
     body = AttackBody.model_json_schema(ref_template=_REFERENCE.format("{model}"))
     body["properties"]["attack"]["enum"] = list(catalogue())
     found[AttackBody.__name__] = {**body, "oneOf": variants}
+    for event in (AttackWaiting, AttackProgress):
+        found[event.__name__] = event.model_json_schema()
     return found
 
 

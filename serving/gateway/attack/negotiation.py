@@ -49,7 +49,7 @@ def choose_media_type(accept: str | None, offered: Sequence[str]) -> str:
     if not liked:
         raise Problem(
             NOT_ACCEPTABLE,
-            f"The answer can be {' or '.join(offered)}, and the Accept header takes neither.",
+            f"The answer can be {' or '.join(offered)}, and the Accept header takes none of them.",
             members={"offered": list(offered)},
         )
     return offered[min(liked)[2]]

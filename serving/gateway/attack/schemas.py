@@ -141,6 +141,22 @@ class AttackTimings(BaseModel):
     total_ms: Annotated[Milliseconds, Field(description="From the request's headers to this answer.")]
 
 
+class AttackWaiting(BaseModel):
+    """The data of the event `waiting`."""
+
+    waiting: Annotated[
+        int, Field(ge=0, description="Attacks that have to end before this one begins; 0 when it begins.")
+    ]
+
+
+class AttackProgress(BaseModel):
+    """The data of the event `progress`."""
+
+    done: Annotated[int, Field(ge=0, description="Steps that are done.")]
+    total: Annotated[int, Field(ge=0, description="Steps at most: it may need fewer.")]
+    seconds: Annotated[float, Field(ge=0, description="Since it began.")]
+
+
 class AttackAnswer(BaseModel):
     """What came of an attack on one image."""
 

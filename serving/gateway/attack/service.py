@@ -12,7 +12,7 @@ from holdfast.attacking.cost import CostEstimate, reckon
 from holdfast.attacking.parameters import Chosen
 from holdfast.bundle import Bundle
 from holdfast.manifest import Defence
-from serving.attacking.base import Attacker, Order
+from serving.attacking.base import Attacker, Order, Watcher
 from serving.backends.base import Backend, DeadlineExceededError, Prediction
 from serving.gateway.attack.parameters import choose_attack, choose_label
 from serving.gateway.attack.request import AttackRequest
@@ -45,7 +45,14 @@ class AttackService:
         self._budget = budget
 
     async def attack(
-        self, bundle: Bundle, request: AttackRequest, *, started: float, deadline: float, request_id: str
+        self,
+        bundle: Bundle,
+        request: AttackRequest,
+        *,
+        started: float,
+        deadline: float,
+        request_id: str,
+        watcher: Watcher | None = None,
     ) -> AttackAnswer:
         """Attack an image, and answer all that is known of it.
 
@@ -55,12 +62,13 @@ class AttackService:
             started: When the request began, on the clock of ``time.monotonic()``.
             deadline: When the answer is of no more use, on the same clock.
             request_id: The request's id.
+            watcher: Who is told how the attack is meanwhile.
 
         Raises:
             ImageError, Problem: The request cannot be carried out; the attack would cost too much.
             BackendError: There is no answer.
         """
-        finding = await self._find(bundle, request, deadline)
+        finding = await self._find(bundle, request, deadline, watcher)
         timings = AttackTimings(
             decode_ms=_milliseconds(finding.decoding),
             queue_ms=_milliseconds(finding.carried.queue),
@@ -87,7 +95,9 @@ class AttackService:
         png = await asyncio.to_thread(lambda: finding.png)
         return png, headers(finding)
 
-    async def _find(self, bundle: Bundle, request: AttackRequest, deadline: float) -> Finding:
+    async def _find(
+        self, bundle: Bundle, request: AttackRequest, deadline: float, watcher: Watcher | None = None
+    ) -> Finding:
         defence = choose_defence(bundle, request.options.defence)
         chosen = choose_attack(request, bundle.manifest)
         label = choose_label(request, bundle.manifest)
@@ -106,7 +116,7 @@ class AttackService:
             trace=request.options.trace,
             expected=estimate.seconds,
         )
-        carried = await self.attacker.attack(order, deadline=deadline)
+        carried = await self.attacker.attack(order, deadline=deadline, watcher=watcher)
         result = carried.attacked.result
         self._metrics.count_attack(
             bundle.name,

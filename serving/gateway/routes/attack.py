@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from serving.attacking.base import Watcher
 from serving.gateway import problems
 from serving.gateway.access import GatewayRoute, Handler, requires
-from serving.gateway.attack import describing
+from serving.gateway.attack import describing, streaming
 from serving.gateway.attack.negotiation import choose_media_type
 from serving.gateway.attack.request import AttackQuery, read_request
 from serving.gateway.attack.schemas import AttackAnswer
@@ -23,6 +25,7 @@ from serving.gateway.routing import route_key
 from serving.gateway.services import services_of
 
 _JSON, _PNG = "application/json", "image/png"
+_OFFERED = (_JSON, _PNG, streaming.MEDIA_TYPE)
 
 
 class AttackRoute(GatewayRoute):
@@ -71,7 +74,8 @@ async def attack(request: Request, model: ModelName, options: Options) -> Respon
     Send the image as the body with the attack's parameters in the address, as the file of a form with the
     parameters as its fields, or base64 in JSON. The answer has the predictions before and after behind every
     defence that the model offers, and the adversarial image; where `image/png` is accepted before JSON, it is
-    that image, with the facts in headers.
+    that image, with the facts in headers. With `Accept: text/event-stream` it tells how the attack is, and
+    the answer comes last.
 
     What the attack may cost is reckoned before it begins, by the model's measured speed, and refused where it
     is too much for a request. A caller that hangs up stops it.
@@ -106,8 +110,9 @@ async def _attack(request: Request, model: str, version: str | None) -> Response
     deadline = started + settings.attack_deadline
     bundle = services.lifecycle.catalogue.find(model, version, key=route_key(request))
     note_subject(request.scope, bundle.name, bundle.version)
-    media_type = choose_media_type(request.headers.get("accept"), (_JSON, _PNG))
-    with services.admission.enter() as holding:
+    media_type = choose_media_type(request.headers.get("accept"), _OFFERED)
+    with ExitStack() as held:
+        holding = held.enter_context(services.admission.enter())
         body = Body(request, limit=settings.max_body_bytes, holding=holding)
         asked = await read_request(request, body, deadline=deadline)
         defence = choose_defence(bundle, asked.options.defence)
@@ -116,12 +121,19 @@ async def _attack(request: Request, model: str, version: str | None) -> Response
             if media_type == _PNG:
                 png, facts = await services.attacks.attack_for_png(bundle, asked, deadline=deadline)
                 return Response(png, media_type=_PNG, headers={**facts, "Vary": "Accept"})
-            answer = await services.attacks.attack(
-                bundle,
-                asked,
-                started=started,
-                deadline=deadline,
-                request_id=request_id_of(request.scope),
-            )
-    content = answer.model_dump_json(exclude_none=True, by_alias=True)
+
+            async def carry_out(watcher: Watcher | None = None) -> str:
+                answer = await services.attacks.attack(
+                    bundle,
+                    asked,
+                    started=started,
+                    deadline=deadline,
+                    request_id=request_id_of(request.scope),
+                    watcher=watcher,
+                )
+                return answer.model_dump_json(exclude_none=True, by_alias=True)
+
+            if media_type == streaming.MEDIA_TYPE:
+                return await streaming.stream(request, carry_out, held.pop_all().close)
+            content = await carry_out()
     return Response(content, media_type=_JSON, headers={"Vary": "Accept"})

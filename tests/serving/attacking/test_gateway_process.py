@@ -34,10 +34,10 @@ class Running:
     url: str
     output: Path
 
-    def attack(self, query: str = "") -> httpx.Response:
+    def attack(self, query: str = "", accept: str = "*/*") -> httpx.Response:
         """One attack."""
         address = f"{self.url}/v1/models/tiny/attack?{query}"
-        return httpx.post(address, content=IMAGE, headers=PNG, timeout=PATIENCE)
+        return httpx.post(address, content=IMAGE, headers={**PNG, "Accept": accept}, timeout=PATIENCE)
 
     def attack_and_hope(self) -> threading.Thread:
         """Begin an attack that does not end, in the background."""
@@ -116,19 +116,28 @@ def test_ctrl_c_ends_all_of_it_with_status_0_and_without_a_traceback(
 def test_an_attack_in_flight_is_finished_when_everybody_is_told_to_stop(
     tiny_store: Path, tmp_path: Path
 ) -> None:
-    with serving(tiny_store, tmp_path / "log", HOLDFAST_ATTACK_DEADLINE="5") as gateway:
+    settings = {"HOLDFAST_ATTACK_DEADLINE": "5", "HOLDFAST_ATTACK_WORKERS": "2"}
+    with serving(tiny_store, tmp_path / "log", **settings) as gateway:
         assert gateway.attack().status_code == 200
-        [worker] = children(gateway.process.pid)
-        found: list[httpx.Response] = []
-        caller = threading.Thread(
-            target=lambda: found.append(gateway.attack("steps=10000&stop_at_success=false"))
-        )
-        caller.start()
+        found: dict[str, httpx.Response] = {}
+
+        def attack(accept: str) -> None:
+            found[accept] = gateway.attack("steps=10000&stop_at_success=false", accept)
+
+        callers = [threading.Thread(target=attack, args=(each,)) for each in ("*/*", "text/event-stream")]
+        for caller in callers:
+            caller.start()
         time.sleep(0.3)
-        for pid in (worker, gateway.process.pid):  # as a service manager does with a whole control group
+        workers = children(gateway.process.pid)
+        for pid in (*workers, gateway.process.pid):  # as a service manager does with a whole control group
             os.kill(pid, signal.SIGTERM)
-        caller.join(PATIENCE)
+        for caller in callers:
+            caller.join(PATIENCE)
         assert gateway.process.wait(PATIENCE) == 0
-        wait_gone([worker])
-    [response] = found
-    assert response.status_code in (200, 504), response.text
+        wait_gone(workers)
+    assert found["*/*"].status_code in (200, 504), found["*/*"].text
+    told = found["text/event-stream"]
+    assert told.status_code in (200, 504), told.text
+    if told.status_code == 200:  # else it was told nothing within its time
+        last = told.text.rstrip().rpartition("\n\n")[2]
+        assert last.startswith(("event: result\n", "event: problem\n")), last

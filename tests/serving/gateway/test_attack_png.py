@@ -101,7 +101,7 @@ def rename(directory: Path, classes: list[str]) -> None:
 async def test_what_cannot_be_answered_is_refused_before_anything_is_spent(tiny: Gateway) -> None:
     response = await tiny.client.post(ATTACK, content=b"", headers={**PNG, "Accept": "text/html"})
     problem = assert_problem(response, 406, "not-acceptable")
-    assert problem["offered"] == [JSON, "image/png"]
+    assert problem["offered"] == [JSON, "image/png", "text/event-stream"]
 
 
 async def test_problems_are_problems_whatever_is_accepted(tiny: Gateway) -> None:
