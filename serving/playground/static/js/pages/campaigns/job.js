@@ -1,0 +1,86 @@
+/** One campaign: how it goes while it runs, and what it came to. */
+import { at, send } from "../../api.js";
+import { Icon } from "../../components/icon.js";
+import { Loading, ProblemNote } from "../../components/problem.js";
+import { html, useEffect, useState } from "../../dom.js";
+import { ago, count, when } from "../../format.js";
+import { go, link } from "../../router.js";
+import { Confirm } from "./confirm.js";
+import { Result } from "./result.js";
+import { Runs } from "./runs.js";
+import { JobBar, StateTag, doneOf, finished, timing, titleOf } from "./states.js";
+import { useJob } from "./use-job.js";
+
+const LABELS = {
+  model: "what each model says",
+  folder: "the names of the folders",
+  file: "the names of the files",
+  array: "those of the array",
+  list: "as they were given",
+};
+
+export function JobPage({ id }) {
+  const { job, problem, stale, reload } = useJob(id);
+  useEffect(() => {
+    if (job) document.title = `${titleOf(job)} · Holdfast`;
+  }, [job?.name]);
+  return html`
+    <p class="help"><a href=${link(["campaigns"])}>Campaigns</a></p>
+    ${problem && html`<${ProblemNote} problem=${problem} retry=${reload} />`}
+    ${!job && !problem && html`<${Loading} what="Asking how the campaign is …" />`}
+    ${job && !problem && html`
+      <${Head} job=${job} onChange=${reload} />
+      ${stale && !finished(job) && html`<p class="note doubt" role="status"><span>The server does not answer. This is how the campaign was then; it goes on without this page, and is followed again from where it was left.</span></p>`}
+      <${HowFar} job=${job} />
+      ${finished(job) && html`<${Result} job=${job} />`}
+    `}
+  `;
+}
+
+function Head({ job, onChange }) {
+  const [asking, setAsking] = useState(false);
+  const over = finished(job);
+  async function remove() {
+    await send(at("v1", "jobs", job.id), { method: "DELETE" });
+    if (over) go(["campaigns"]);
+    else onChange();
+  }
+  return html`
+    <div class="row spread">
+      <div class="row">
+        <h1>${titleOf(job)}</h1>
+        <span role="status"><${StateTag} state=${job.state} /></span>
+      </div>
+      <button type="button" onClick=${() => setAsking(true)}><${Icon} name=${over ? "bin" : "close"} />${over ? "Delete" : "Cancel"}</button>
+    </div>
+    <p class="help">
+      ${count(job.images, "image")}, ${count(job.runs.length, "run")}; labels: ${LABELS[job.labels] || job.labels}. Begun
+      <time datetime=${job.created} title=${when(job.created)}> ${ago(job.created)}</time>${job.expires && html`, kept until ${when(job.expires)}`}.
+    </p>
+    <${Confirm}
+      title=${over ? "Delete this campaign?" : "Cancel this campaign?"}
+      text=${over ? "Its images and results are deleted with it. This cannot be undone." : "What is done so far is kept, and can be looked at; the rest is not done any more."}
+      action=${over ? "Delete it" : "Cancel it"}
+      open=${asking}
+      onClose=${() => setAsking(false)}
+      onConfirm=${remove}
+    />
+  `;
+}
+
+function HowFar({ job }) {
+  const over = finished(job);
+  if (job.state === "succeeded") return null;
+  return html`
+    <section class="card" aria-labelledby="how-far">
+      <div class="row spread">
+        <h2 id="how-far">${over ? "How far it came" : "How far it is"}</h2>
+        <span class="value">${doneOf(job)}${timing(job) && `, ${timing(job)}`}</span>
+      </div>
+      <${JobBar} job=${job} />
+      ${job.error && html`<div class="note bad" role="alert"><${Icon} name="warning" /><div><strong>The campaign failed</strong><p>${job.error}</p></div></div>`}
+      ${job.note && html`<div class="note doubt"><${Icon} name="warning" /><div><strong>Nothing happens at the moment</strong><p>${job.note}</p></div></div>`}
+      <${Runs} runs=${job.runs} />
+    </section>
+  `;
+}
