@@ -9,6 +9,8 @@ export const reachable = atom(true);
 /**
  * A request; its response, if that is a success.
  *
+ * @param {string | URL} path
+ * @param {RequestInit} options its headers as an object
  * @throws {Problem} it is none, or there is none
  */
 export async function send(path, { headers = {}, ...options } = {}) {

@@ -9,7 +9,7 @@ import { entryOf, lacks, normOf } from "./draft.js";
 
 const GROUPS = { gradient: "By gradient", scores: "By scores alone", decision: "By decisions alone" };
 
-/** @param {Record<number, Record<string, string>>} complaints what the server said of an entry's values */
+/** `complaints`: what the server said of the values of an entry, by its id. */
 export function AttacksField({ attacks, entries, model, classNames, complaints, onChange }) {
   const replace = (next) => onChange(entries.map((each) => (each.id === next.id ? next : each)));
   const kindOf = (entry) => attacks.find((each) => each.name === entry.attack);

@@ -3,7 +3,7 @@ import { Dialog } from "../../components/dialog.js";
 import { ProblemNote } from "../../components/problem.js";
 import { html, useEffect, useState } from "../../dom.js";
 
-/** @param {() => Promise<void>} onConfirm what is done then; the dialog stays while it is not */
+/** The dialog stays until what `onConfirm` promises is done, and says what went wrong. */
 export function Confirm({ title, text, action, open, onClose, onConfirm }) {
   const [state, setState] = useState({ busy: false, problem: null });
   useEffect(() => setState({ busy: false, problem: null }), [open]);

@@ -2,6 +2,7 @@
 import { initialValues } from "../../components/field.js";
 import { budgetOf, changed, complaint, fields } from "../../schema.js";
 import { atom } from "../../store.js";
+import { inName } from "./names.js";
 
 export const draft = atom(null);
 
@@ -61,7 +62,7 @@ export function expand(entries, attacks) {
     const budgets = entry.budgets.length ? entry.budgets : [null];
     return budgets.map((epsilon) => ({
       entry: entry.id,
-      wanted: budgets.length > 1 ? `${entry.attack}-${said(epsilon)}` : entry.attack,
+      wanted: budgets.length > 1 ? `${entry.attack}-${inName(epsilon)}` : entry.attack,
       choice: { attack: entry.attack, parameters: epsilon === null ? parameters : { ...parameters, epsilon } },
     }));
   });
@@ -74,9 +75,6 @@ export function expand(entries, attacks) {
   }
   return all;
 }
-
-/** A budget in a name, in which there is no slash. */
-const said = (epsilon) => epsilon.trim().replaceAll("/", "-of-").replaceAll(/[^\w.+-]/g, "");
 
 /** What an entry lacks, in words; empty if nothing. */
 export function lacks(entry, attack) {

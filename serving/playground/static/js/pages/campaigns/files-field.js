@@ -5,7 +5,7 @@ import { bytes, count } from "../../format.js";
 
 const SHOWN = 30;
 
-/** @param {Record<string, string>} refused what is wrong with a file, by its name */
+/** `refused`: what is wrong with a file, by its name. */
 export function FilesField({ files, refused, onChange }) {
   const latest = useRef(files);
   latest.current = files;

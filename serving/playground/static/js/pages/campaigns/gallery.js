@@ -7,7 +7,7 @@ import { count } from "../../format.js";
 import { key } from "../../session.js";
 import { useAtom } from "../../store.js";
 import { ImageDialog } from "./image-dialog.js";
-import { budgetName, runName } from "./result-table.js";
+import { budgetName, runName } from "./names.js";
 import { Tile } from "./tile.js";
 
 const A_PAGE = 60;
@@ -70,7 +70,7 @@ function usePages(path, run, outcome) {
   useEffect(() => {
     const controller = new AbortController();
     setState((before) => (from ? { ...before, loading: true, problem: null } : EMPTY));
-    const query = new URLSearchParams({ run, outcome, first: from, count: A_PAGE });
+    const query = new URLSearchParams({ run: String(run), outcome, first: String(from), count: String(A_PAGE) });
     json(`${path}?${query}`, { signal: controller.signal }).then(
       ({ images, total, next }) => {
         if (controller.signal.aborted) return;

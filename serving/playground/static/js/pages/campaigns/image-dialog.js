@@ -4,7 +4,7 @@ import { Picture } from "../../components/picture.js";
 import { html, useEffect, useRef, useState } from "../../dom.js";
 import { budget, number, percent } from "../../format.js";
 import { dataUrl, download, drawDifference, fromBase64, largestChange, pixels } from "../../images.js";
-import { runName } from "./result-table.js";
+import { runName } from "./names.js";
 import { TONES } from "./tile.js";
 
 export function ImageDialog({ image, run, onClose }) {

@@ -25,7 +25,7 @@ export function ImagesField({ draft, examples, refused, onChange }) {
   `;
 }
 
-/** @param {string[]} left the addresses of those that are left out */
+/** `left`: the addresses of those that are left out. */
 function Examples({ examples, left, onChange }) {
   if (examples.loading && !examples.data) return html`<${Loading} what="Fetching the examples …" />`;
   if (!examples.data?.length) return html`<p class="help">There are no example images for this model's data: send files, or name a data set.</p>`;

@@ -68,6 +68,9 @@ function Head({ job, onChange }) {
   `;
 }
 
+/** The server's own worker takes some seconds to begin: no reason to worry anybody. */
+const recent = (job) => Date.now() - new Date(job.created).getTime() < 20_000;
+
 function HowFar({ job }) {
   const over = finished(job);
   if (job.state === "succeeded") return null;
@@ -79,7 +82,7 @@ function HowFar({ job }) {
       </div>
       <${JobBar} job=${job} />
       ${job.error && html`<div class="note bad" role="alert"><${Icon} name="warning" /><div><strong>The campaign failed</strong><p>${job.error}</p></div></div>`}
-      ${job.note && html`<div class="note doubt"><${Icon} name="warning" /><div><strong>Nothing happens at the moment</strong><p>${job.note}</p></div></div>`}
+      ${job.note && (recent(job) ? html`<${Loading} what="Waiting for a worker …" />` : html`<div class="note doubt"><${Icon} name="warning" /><div><strong>Nothing happens at the moment</strong><p>${job.note}</p></div></div>`)}
       <${Runs} runs=${job.runs} />
     </section>
   `;

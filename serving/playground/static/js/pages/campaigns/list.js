@@ -13,7 +13,7 @@ const A_PAGE = 20;
 const BETWEEN_LOOKS = 2000;
 
 export function ListPage({ before, state }) {
-  const address = `/v1/jobs?${new URLSearchParams({ limit: A_PAGE, ...(before && { before }), ...(state && { state }) })}`;
+  const address = `/v1/jobs?${new URLSearchParams({ limit: String(A_PAGE), ...(before && { before }), ...(state && { state }) })}`;
   const found = useLoaded((signal) => json(address, { signal }), [address, useAtom(key)]);
   const jobs = found.data?.jobs;
   useBack(found.reload);

@@ -20,7 +20,7 @@ export function NewPage({ query }) {
   const models = useModels();
   const attacks = useAttacks();
   const chosen = useAtom(draft);
-  const name = query.get("model") || (chosen && Object.keys(chosen.models)[0]) || models.data?.default || models.data?.models[0]?.name;
+  const name = query.get("model") || (chosen && Object.keys(chosen.models)[0]) || models.data?.default;
   const model = useModel(name);
   // Whether this caller may have jobs at all is better known before than after the form is filled in.
   const allowed = useLoaded((signal) => json("/v1/jobs?limit=1", { signal }), [useAtom(key)]);

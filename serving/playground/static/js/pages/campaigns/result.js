@@ -9,7 +9,9 @@ import { key } from "../../session.js";
 import { useAtom, useBack, useLoaded } from "../../store.js";
 import { Curves } from "./curves.js";
 import { Gallery } from "./gallery.js";
-import { ResultTable, WorstCases, runName } from "./result-table.js";
+import { runName } from "./names.js";
+import { ResultTable } from "./result-table.js";
+import { WorstCases } from "./worst-cases.js";
 
 export function Result({ job }) {
   const path = at("v1", "jobs", job.id, "result");
@@ -51,7 +53,7 @@ function Flags({ result }) {
       <${Icon} name="warning" />
       <div>
         <strong>Do not take ${where.length === 1 ? "this" : "these"} at ${where.length === 1 ? "its" : "their"} word</strong>
-        <p>${meaning}</p>
+        <p>${meaning[0].toUpperCase() + meaning.slice(1)}.</p>
         ${where.length > 0 && (where.length > 3
           ? html`<details><summary>${count(where.length, "run")}</summary><ul>${where.map((each) => html`<li>${each}</li>`)}</ul></details>`
           : html`<small>${where.join("; ")}</small>`)}

@@ -2,6 +2,7 @@
 import { html } from "../../dom.js";
 import { percent } from "../../format.js";
 import { defenceName } from "../../models.js";
+import { modelName, wholeName } from "./names.js";
 
 export function Runs({ runs }) {
   return html`
@@ -11,9 +12,9 @@ export function Runs({ runs }) {
         <tbody>
           ${runs.map((run) => html`
             <tr key=${`${run.model}/${run.version} ${run.defence} ${run.attack}`}>
-              <td>${run.model}</td>
+              <td>${modelName(run)}</td>
               <td>${defenceName(run.defence)}</td>
-              <td>${run.attack}</td>
+              <td>${wholeName(run.attack)}</td>
               <td><div class="so-far"><progress max=${run.images} value=${run.images_done} aria-label="Images done"></progress><span class="value">${run.images_done}/${run.images}</span></div></td>
               <td class="number">${run.images_done ? run.fooled : "–"}</td>
               <td class="number">${run.images_done ? run.wrong_before : "–"}</td>

@@ -23,7 +23,7 @@ export function timing(job) {
   if (job.state === "running") return "just begun";
   if (job.state === "queued") return "waiting";
   if (!job.started || !job.finished) return "";
-  return `took ${duration((new Date(job.finished) - new Date(job.started)) / 1000)}`;
+  return `took ${duration((Date.parse(job.finished) - Date.parse(job.started)) / 1000)}`;
 }
 
 /** `240 of 400 attacks on images done`: a job counts images times runs. */

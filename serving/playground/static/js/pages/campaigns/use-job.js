@@ -13,7 +13,7 @@ const AGAIN = 2000;
 /** Of these there is no use in asking again and again. */
 const FINAL = ["unknown-job", "unauthenticated", "missing-scope"];
 
-/** @returns {{job?: object, problem?: Error, stale: boolean, reload: () => void}} `stale`: the server has gone since */
+/** @returns {{job?: any, problem?: any, stale: boolean, reload: () => void}} `stale`: the server has gone since */
 export function useJob(id) {
   const [state, setState] = useState({ job: undefined, problem: undefined, stale: false });
   const [turn, setTurn] = useState(0);
@@ -92,6 +92,6 @@ function throttled(action, failed) {
 
 const wait = (ms, signal) =>
   new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()));
+    setTimeout(resolve, ms);
+    signal.addEventListener("abort", resolve);
   });

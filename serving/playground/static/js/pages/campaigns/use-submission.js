@@ -4,7 +4,7 @@ import { upload } from "../../upload.js";
 
 const IDLE = { sending: false, sent: 0, problem: null };
 
-/** @param {(job: object) => void} done */
+/** @param {(job: any) => void} done */
 export function useSubmission(done) {
   const [state, setState] = useState(IDLE);
   const controller = useRef(null);
