@@ -44,3 +44,7 @@ with Holdfast(${python(address)}) as client:
     attack.adversarial.save("adversarial.png")
 `;
 }
+
+/** What the gateway tells of a version of a model. */
+export const describe = (model, { address, secured }) =>
+  `curl -s${ask(secured)} ${quote(`${address}/v1/models/${model.name}/versions/${model.version}`)}`;

@@ -1,5 +1,6 @@
 /** Probe: one image, what the model says of it, and what an attack makes of that. */
 import { ProblemNote, Loading, Empty } from "../../components/problem.js";
+import { useBack } from "../../back.js";
 import { html, useEffect, useRef, useState } from "../../dom.js";
 import { useAttacks, useModel, useModels } from "../../models.js";
 import { go } from "../../router.js";
@@ -14,7 +15,7 @@ import { useAttack } from "./use-attack.js";
 export function ProbePage({ query }) {
   const models = useModels();
   const name = query.get("model") || models.data?.default;
-  const model = useModel(name);
+  const model = useModel(name, query.get("version"));
   const [image, setImage] = useState(null);
   useBack(() => (models.reload(), model.reload()));
   if (models.error) return html`<h1>Probe a model</h1><${ProblemNote} problem=${models.error} retry=${models.reload} />`;

@@ -1,0 +1,75 @@
+/** What a model can claim, from the figures of its manifest; the gateway and the command line choose alike. */
+
+export const WORST = "worst case";
+
+/** Evaluations, the newest first. */
+export const newestFirst = (model) => [...model.evaluations].sort((a, b) => new Date(b.date) - new Date(a.date));
+
+/** Accuracy under an attack with a budget. Without one, every image falls in the end, and the norm is what counts. */
+export const isRobust = (figure) => figure.attack !== null && figure.threat_model !== null;
+
+const within = (threat) => (figure) =>
+  figure.threat_model.norm === threat.norm && Math.abs(figure.threat_model.epsilon - threat.epsilon) < 1e-9;
+
+/** Of equals, the one that counts the most attacks, which comes last. */
+const lowest = (figures) => figures.reduce((low, each) => (low && low.accuracy < each.accuracy ? low : each), null);
+
+/**
+ * What stands for a model behind a defence.
+ *
+ * @returns {{defence: string, clean?: object, worst?: object, unaware?: object, evaluation?: object}} the newest
+ *   clean figure; the lowest under attack of the newest evaluation that attacked, within the model's own budget if
+ *   it has any; the lowest of those attacks alone that do not know the defence
+ */
+export function claim(model, defence) {
+  const behind = (evaluation) => evaluation.figures.filter((figure) => figure.defence === defence);
+  const evaluations = newestFirst(model);
+  const clean = evaluations.flatMap(behind).find((figure) => figure.attack === null);
+  const evaluation = evaluations.find((each) => behind(each).some(isRobust));
+  if (!evaluation) return { defence, clean };
+  const attacked = behind(evaluation).filter(isRobust);
+  const own = attacked.filter(within(model.threat_model));
+  const counted = own.length ? own : attacked;
+  return { defence, clean, evaluation, worst: lowest(counted), unaware: lowest(counted.filter((each) => !each.adaptive)) };
+}
+
+export const claims = (model) => model.defences.map((defence) => claim(model, defence));
+
+/** Where one reason ends and the next begins; a reason may have a semicolon of its own. */
+const NEXT = /; (?=\S+ (?:leaves|behind) |\S+: )/;
+
+/** Why not to believe robust figures, each reason once; those of the newest evaluation first. */
+export function doubts(model) {
+  const found = [];
+  for (const evaluation of newestFirst(model)) {
+    const add = (doubt) => found.push({ doubt, evaluation });
+    for (const reason of (evaluation.unreliable || "").split(NEXT)) if (reason && !found.some((each) => each.doubt === reason)) add(reason);
+    // Most flags have been told of by then, with the attack before them.
+    for (const { name, flags } of evaluation.figures)
+      for (const flag of flags) if (!found.some((each) => each.doubt.endsWith(flag))) add(`${name}: ${flag}`);
+  }
+  return found;
+}
+
+/** How many attacks a figure is the worst of. */
+export const attacksOf = (figure) => figure.attack.split(" + ").length;
+
+/** An attack's line in two parts: `pgd-20`, and what is particular about it in words. */
+export function nameOf(line) {
+  const [base, ...rest] = line.split(",");
+  const words = rest.map((part) => {
+    const [key, value] = part.split("=");
+    if (key === "from") return value === "none" ? "does not know the defence" : `made on ${value}`;
+    if (key === "through") return value.replaceAll("-", " ");
+    if (key === "epsilon") return `ε ${value}`;
+    return `${key.replaceAll("_", " ")} ${value}`;
+  });
+  return { base, particular: words.join(", ") };
+}
+
+/** Whether an attack that sees no gradients is among the lines: masked gradients do not deceive it. */
+export function hasBlackBox(model, attacks) {
+  const blind = attacks.filter((each) => each.access !== "gradient" && each.name !== "noise").map((each) => each.name).concat("autoattack");
+  const names = model.evaluations.flatMap((each) => each.figures).filter(isRobust).flatMap((figure) => figure.attack.split(" + "));
+  return names.some((name) => blind.some((each) => name.split(",")[0].split("-")[0] === each));
+}
