@@ -7,7 +7,7 @@
 import { html } from "./dom.js";
 import { blocks } from "./markdown-blocks.js";
 
-/** @param {string} text @param {number} level of the first heading */
+/** @param {{text: string, level?: number}} props the level is that of the first heading */
 export const Markdown = ({ text, level = 1 }) => html`${blocks(text).map((block) => html`<${Block} block=${block} level=${level} />`)}`;
 
 function Block({ block, level }) {

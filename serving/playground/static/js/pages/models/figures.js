@@ -3,12 +3,13 @@
 export const WORST = "worst case";
 
 /** Evaluations, the newest first. */
-export const newestFirst = (model) => [...model.evaluations].sort((a, b) => new Date(b.date) - new Date(a.date));
+export const newestFirst = (model) => [...model.evaluations].sort((a, b) => Date.parse(b.date) - Date.parse(a.date));
 
 /** Accuracy under an attack with a budget. Without one, every image falls in the end, and the norm is what counts. */
 export const isRobust = (figure) => figure.attack !== null && figure.threat_model !== null;
 
-const within = (threat) => (figure) =>
+/** Whether a robust figure is of this budget. */
+export const within = (threat) => (figure) =>
   figure.threat_model.norm === threat.norm && Math.abs(figure.threat_model.epsilon - threat.epsilon) < 1e-9;
 
 /** Of equals, the one that counts the most attacks, which comes last. */

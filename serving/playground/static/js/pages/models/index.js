@@ -3,7 +3,7 @@ import { Empty, Loading, ProblemNote } from "../../components/problem.js";
 import { html, useEffect } from "../../dom.js";
 import { useModel, useModels } from "../../models.js";
 import { link } from "../../router.js";
-import { useBack } from "../../back.js";
+import { useBack } from "../../store.js";
 import { ModelList } from "./list.js";
 import { OneModel } from "./one.js";
 

@@ -1,22 +1,18 @@
 /** Every attack of one evaluation beside the others, all defences in one plot; curves where there are any. */
 import { Chart } from "../../components/chart.js";
 import { html, useState } from "../../dom.js";
-import { budget, count, percent, when } from "../../format.js";
+import { count, percent, when } from "../../format.js";
 import { defenceName } from "../../models.js";
 import { between, interval } from "./claim.js";
-import { WORST, isRobust, nameOf, newestFirst } from "./figures.js";
-import { curves, toneOf } from "./series.js";
+import { WORST, isRobust, nameOf, newestFirst, within } from "./figures.js";
+import { plots, toneOf } from "./series.js";
 
 export function Robustness({ model }) {
   const evaluations = newestFirst(model).filter((each) => each.figures.some(isRobust));
   const [chosen, setChosen] = useState(0);
   const evaluation = evaluations[chosen];
+  const drawn = plots(model);
   if (!evaluation) return html`<p class="help">No attack was measured yet.</p>`;
-  const { norm } = model.threat_model;
-  const plots = [
-    { over: "epsilon", title: "Accuracy against the budget", xLabel: `ε (${norm === "linf" ? "L∞" : "L2"})`, xText: (x) => budget(x, norm) },
-    { over: "steps", title: "Accuracy against the attack's steps", xLabel: "steps", xText: String },
-  ].map((plot) => ({ ...plot, series: curves(model, plot.over) }));
   return html`
     ${evaluations.length > 1 && html`
       <div class="field">
@@ -26,10 +22,10 @@ export function Robustness({ model }) {
         </select>
       </div>
     `}
-    <${Dots} evaluation=${evaluation} defences=${model.defences} />
-    <div class="columns plots">
-      ${plots.filter((plot) => plot.series.length).map((plot) => html`<${Chart} key=${plot.over} ...${plot} yLabel="" shares />`)}
-    </div>
+    <${Dots} figures=${shownOf(evaluation, model)} defences=${model.defences} />
+    ${drawn.length > 0 && html`
+      <div class="columns plots">${drawn.map((plot) => html`<${Chart} key=${plot.title} ...${plot} yLabel="" shares />`)}</div>
+    `}
   `;
 }
 
@@ -38,8 +34,7 @@ export function Robustness({ model }) {
  *
  * On a phone its rows are laid out as grids, and then only roles that are written out say that it is a table.
  */
-function Dots({ evaluation, defences }) {
-  const { figures } = evaluation;
+function Dots({ figures, defences }) {
   const shown = defences.filter((defence) => figures.some((each) => each.defence === defence));
   const names = [...new Set(figures.map((each) => each.name))].sort((a, b) => place(a) - place(b));
   const find = (name, defence) => figures.find((each) => each.name === name && each.defence === defence);
@@ -72,6 +67,14 @@ function Dots({ evaluation, defences }) {
       </tbody>
     </table>
   `;
+}
+
+/** Figures that compare: clean ones, and those within the model's own budget or, without any, within others. */
+function shownOf({ figures }, model) {
+  const clean = figures.filter((each) => each.attack === null);
+  const attacked = figures.filter(isRobust);
+  const own = attacked.filter(within(model.threat_model));
+  return [...clean, ...(own.length ? own : attacked)];
 }
 
 const place = (name) => (name === "clean" ? -1 : name === WORST ? 1 : 0);

@@ -1,6 +1,5 @@
 /** Probe: one image, what the model says of it, and what an attack makes of that. */
 import { ProblemNote, Loading, Empty } from "../../components/problem.js";
-import { useBack } from "../../back.js";
 import { html, useEffect, useRef, useState } from "../../dom.js";
 import { useAttacks, useModel, useModels } from "../../models.js";
 import { go } from "../../router.js";
