@@ -15,7 +15,9 @@ from support.tiny import solid_png
 from typer.testing import CliRunner, Result
 
 from holdfast.commands.jobs import app
+from holdfast.commands.remote.attack import _show
 from holdfast.errors import HoldfastError, UsageError
+from holdfast_client import AttackProgress
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,6 +76,31 @@ def test_models_are_listed_and_shown_from_there(capsys: pytest.CaptureFixture[st
     outcome = invoke(capsys, "models", "large", "--server", url)
     assert outcome.code == 1
     assert "There is no such model" in outcome.err
+
+
+def test_bar_of_an_attack_says_how_it_is() -> None:
+    seen: list[tuple[float, str | None]] = []
+
+    class Bar:
+        def advance(self, steps: float = 1, *, note: str | None = None) -> None:
+            raise AssertionError("it says how much is done in all")
+
+        def update(self, done: float, *, note: str | None = None) -> None:
+            seen.append((done, note))
+
+    for now in (
+        AttackProgress(waiting=2),
+        AttackProgress(waiting=1),
+        AttackProgress(),
+        AttackProgress(done=500, total=2000),
+    ):
+        _show(Bar(), 3, "pgd, a.png", now)
+    assert seen == [
+        (3, "pgd, a.png: waits for 2 others"),
+        (3, "pgd, a.png: waits for one other"),
+        (3, "pgd, a.png: begins"),
+        (3.25, "pgd, a.png: 500 of 2,000 steps"),
+    ]
 
 
 def test_images_are_attacked_there(

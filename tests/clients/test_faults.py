@@ -28,6 +28,7 @@ from support.twins import Kind, Twin, twin
 
 import holdfast_client as sdk
 from holdfast_client import _retries
+from serving.gateway.attack.example import ANSWER
 
 pytestmark = pytest.mark.anyio
 
@@ -273,6 +274,51 @@ async def test_events_go_on_behind_the_last_one_after_the_connection_was_lost(ki
             (4, "succeeded"),
         ]
         assert [each.headers["last-event-id"] for each in server.requests] == ["0", "2", "2", "2"]
+
+
+async def watch(client: Twin, told: list[sdk.AttackProgress]) -> Any:
+    return await client.do(lambda each: each.attack(RED, progress=told.append))
+
+
+def told_of(kind: str, data: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+ADVANCE = told_of("progress", {"done": 1, "total": 2, "seconds": 0.1})
+
+
+async def test_older_server_answers_who_watches_without_events(kind: Kind) -> None:
+    async with facing(kind, answer(200, ANSWER, Content_Type="application/json")) as (client, server):
+        told: list[sdk.AttackProgress] = []
+        assert (await watch(client, told)).outcome == "held"
+        assert told == []
+        assert server.requests[0].headers["accept"] == "text/event-stream, application/json;q=0.5"
+
+
+async def test_problem_at_the_end_of_events_is_raised_as_ever(kind: Kind) -> None:
+    late = {"type": "/problems#deadline-exceeded", "title": "Late", "status": 504, "detail": "Too late."}
+    async with facing(kind, stream(ADVANCE, told_of("problem", late))) as (client, server):
+        told: list[sdk.AttackProgress] = []
+        with pytest.raises(sdk.DeadlineExceededError, match="504 deadline-exceeded: Too late"):
+            await watch(client, told)
+        assert [each.done for each in told] == [1]
+        assert len(server.requests) == 1
+
+
+async def test_events_that_break_off_are_an_error_and_not_asked_for_again(kind: Kind) -> None:
+    async with facing(kind, stream(ADVANCE, b"event: result\ndata: {")) as (client, server):
+        with pytest.raises(sdk.APIConnectionError, match="within the answer: the events ended too soon"):
+            await watch(client, [])
+        assert len(server.requests) == 1
+
+
+async def test_error_of_who_watches_reaches_the_caller(kind: Kind) -> None:
+    def fail(_: sdk.AttackProgress) -> None:
+        raise ValueError("mine")
+
+    async with facing(kind, stream(ADVANCE, told_of("result", ANSWER))) as (client, _):
+        with pytest.raises(ValueError, match="mine"):
+            await client.do(lambda each: each.attack(RED, progress=fail))
 
 
 async def test_events_of_a_job_that_is_gone_end_with_an_error(kind: Kind) -> None:

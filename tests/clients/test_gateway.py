@@ -135,6 +135,23 @@ async def test_image_is_attacked(client: Reached) -> None:
     assert again.label == result.after.label
 
 
+async def test_attack_that_is_watched_comes_to_the_same(client: Reached) -> None:
+    asked = partial(dict, steps=100, epsilon="1/255", stop_at_success=False)
+    told: list[sdk.AttackProgress] = []
+    watched = await client.do(
+        lambda each: each.attack(solid_png("red"), progress=told.append, trace=2, **asked())
+    )
+    alone = await client.do(lambda each: each.attack(solid_png("red"), trace=2, **asked()))
+    assert told
+    assert {each.total for each in told} == {100}
+    assert [each.done for each in told] == sorted(each.done for each in told)
+    assert watched.adversarial == alone.adversarial
+    assert watched.trace == alone.trace
+    assert repr(watched) == repr(alone)
+    with pytest.raises(sdk.InvalidRequestError, match="invalid-request"):
+        await client.do(lambda each: each.attack(solid_png("red"), step=3, progress=told.append))
+
+
 async def test_attack_takes_numbers_of_other_libraries_and_names_that_clash(client: Reached) -> None:
     result = await client.do(
         lambda each: each.attack(solid_png("red"), "fgsm", parameters={"epsilon": np.float32(0.125)})

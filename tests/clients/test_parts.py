@@ -6,7 +6,7 @@ import json
 import logging
 import pickle
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from fractions import Fraction
@@ -32,6 +32,7 @@ from holdfast_client._predictions import Answer, ManifoldEvidence
 from holdfast_client._reading import UnreadableError, read
 from holdfast_client._retries import Failure, Retries
 from holdfast_client._sse import EventReader
+from holdfast_client._watching import AttackListener
 from serving.gateway.attack.example import ANSWER
 
 SECRET = "holdfast_0pgZJTLzoQo_secret"
@@ -229,6 +230,49 @@ def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
         (3, "succeeded", None),
     ]
     assert (reader.last, reader.retry) == (3, 1.5)
+
+
+WATCHED = (
+    'event: waiting\ndata: {"waiting":2}\n\nevent: waiting\ndata: {"waiting":0}\n\n: still at it\n\n'
+    'event: progress\ndata: {"done":3,"total":12,"seconds":0.5,"later":"é"}\n\n'
+    'event: result\ndata: {"label":"é"}\n\n'
+).encode()
+
+
+@given(cuts=st.lists(st.integers(0, len(WATCHED)), max_size=8))
+def test_attack_that_is_watched_is_told_step_by_step_however_the_bytes_are_cut(cuts: list[int]) -> None:
+    told: list[sdk.AttackProgress] = []
+    listener = AttackListener(told.append)
+    edges = [0, *sorted(cuts), len(WATCHED)]
+    for first, last in pairwise(edges):
+        listener.hear(WATCHED[first:last])
+    assert told == [
+        sdk.AttackProgress(waiting=2),
+        sdk.AttackProgress(),
+        sdk.AttackProgress(done=3, total=12, seconds=0.5),
+    ]
+    assert [each.share for each in told] == [0, 0, 0.25]
+    assert listener.reply(reply(200)) == replace(reply(200), content='{"label":"é"}'.encode())
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        (b"event: progress\ndata: {\n\n", "not JSON"),
+        (b"event: progress\ndata: []\n\n", "not JSON"),
+        (b'event: waiting\ndata: {"waiting": "long"}\n\n', r"the event waiting\.waiting is no int"),
+        (b"event: problem\ndata: {}\n\n", "the problem has no status"),
+        (b'event: problem\ndata: {"status": 200}\n\n', "the problem has no status"),
+    ],
+)
+def test_events_that_are_none_of_an_attack_say_so(events: bytes, words: str) -> None:
+    def watch() -> None:
+        listener = AttackListener(lambda _: None)
+        listener.hear(events)
+        listener.reply(reply(200))
+
+    with pytest.raises(sdk.UnexpectedAnswerError, match=words):
+        watch()
 
 
 def test_campaign_says_what_was_asked_for() -> None:

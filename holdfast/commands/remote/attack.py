@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from holdfast.errors import UsageError
 from holdfast.image_files import ImageFile, find_images
 
 if TYPE_CHECKING:
-    from holdfast_client import AttackResult
+    from holdfast.console import Progress
+    from holdfast_client import AttackProgress, AttackResult
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def attack_there(asked: RemoteAttacks, *, json: bool) -> None:
     with connected(asked.server) as client, progress("Attacking", total, unit="images") as bar:
         from holdfast_client import InvalidRequestError, TooLargeError, UnsupportedMediaTypeError
 
+        over = 0
         for attack in asked.attacks:
             for file in files:
                 try:
@@ -88,6 +91,7 @@ def attack_there(asked: RemoteAttacks, *, json: bool) -> None:
                         defence=asked.defence,
                         label=asked.label,
                         parameters=parameters[attack],
+                        progress=partial(_show, bar, over, f"{attack}, {file}"),
                     )
                 except (InvalidRequestError, TooLargeError, UnsupportedMediaTypeError) as error:
                     failures.append((file, attack, str(error)))
@@ -95,7 +99,8 @@ def attack_there(asked: RemoteAttacks, *, json: bool) -> None:
                     results.append((file, result))
                     if asked.out is not None:
                         _write(asked.out, attack, file, result)
-                bar.advance()
+                over += 1
+                bar.update(over, note="")
     if json:
         print_json(
             {
@@ -114,6 +119,17 @@ def attack_there(asked: RemoteAttacks, *, json: bool) -> None:
         stderr.print(f"{file}, {attack}: {words}", markup=False, style="red", soft_wrap=True)
     if failures:
         raise typer.Exit(1)
+
+
+def _show(bar: Progress, over: int, what: str, now: AttackProgress) -> None:
+    """How far one attack is, after so many that are over."""
+    if now.waiting:
+        others = "one other" if now.waiting == 1 else f"{now.waiting} others"
+        bar.update(over, note=f"{what}: waits for {others}")
+    elif now.total:
+        bar.update(over + now.share, note=f"{what}: {now.done:,} of {now.total:,} steps")
+    else:
+        bar.update(over, note=f"{what}: begins")
 
 
 def _table(results: Sequence[tuple[ImageFile, AttackResult]]) -> Any:

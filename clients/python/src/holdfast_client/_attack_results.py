@@ -100,6 +100,28 @@ class AttackCost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttackProgress:
+    """How an attack is that has not ended.
+
+    Attributes:
+        waiting: How many attacks have to end before it begins; 0 once it has begun.
+        done: Steps that are done, of the attack's own kind.
+        total: Steps at most: it may need fewer; 0 where that is not known yet.
+        seconds: Since it began.
+    """
+
+    waiting: int = 0
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """How much of the most that it may take is done, from 0 to 1."""
+        return min(1.0, self.done / self.total) if self.total > 0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TraceStep:
     """One image that the attack tried on its way.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import IO, Generic, TypeVar
+from typing import IO, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -40,6 +40,16 @@ class Reply:
     attempts: int = 1
 
 
+class Listener(Protocol):
+    """Hears an answer that comes in events."""
+
+    def hear(self, content: bytes) -> None:
+        """Take bytes of it."""
+
+    def reply(self, stream: Reply) -> Reply | None:
+        """The answer that the events ended with, of the same headers; None where there was none."""
+
+
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """A request, and how its answer is read.
@@ -54,6 +64,7 @@ class Call(Generic[T]):
         content: The body, if it is not a form.
         files: A form's files, opened: field, name, file.
         fields: A form's other fields.
+        listen: Makes what hears each answer that comes as server-sent events; None where none is asked for.
     """
 
     method: str
@@ -65,3 +76,4 @@ class Call(Generic[T]):
     content: bytes | None = None
     files: Sequence[tuple[str, tuple[str, IO[bytes], str]]] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
+    listen: Callable[[], Listener] | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
-from holdfast_client._attack_results import AttackCatalogue, AttackDescription, AttackResult
+from holdfast_client._attack_results import AttackCatalogue, AttackDescription, AttackProgress, AttackResult
 from holdfast_client._call import Call, Repeat, Reply
 from holdfast_client._errors import ConfigurationError
 from holdfast_client._images import media_type
@@ -16,10 +16,14 @@ from holdfast_client._job_results import DatasetList, Job, JobPage, JobResult, R
 from holdfast_client._model_results import Model, ModelList
 from holdfast_client._predictions import ClassificationAnswer
 from holdfast_client._reading import read
+from holdfast_client._watching import AttackListener
 
 T = TypeVar("T")
 
-_JSON = "application/json"
+_JSON, _EVENTS = "application/json", "text/event-stream"
+
+#: Whoever wants events takes an ordinary answer too, which is all that an older server has.
+_WATCHING = {"Accept": f"{_EVENTS}, {_JSON};q=0.5", "Cache-Control": "no-store"}
 
 
 def classify(
@@ -38,7 +42,12 @@ def classify(
 
 
 def attack(
-    image: bytes, model: str, version: str | None, options: Mapping[str, Any], parameters: Mapping[str, Any]
+    image: bytes,
+    model: str,
+    version: str | None,
+    options: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    progress: Callable[[AttackProgress], None] | None = None,
 ) -> Call[AttackResult]:
     """An attack on one image."""
     body = {
@@ -51,8 +60,9 @@ def attack(
         f"{_model(model, version)}/attack",
         _as(AttackResult),
         Repeat.UNANSWERED,
-        headers={"Content-Type": _JSON},
+        headers={"Content-Type": _JSON, **({} if progress is None else _WATCHING)},
         content=json.dumps(body).encode(),
+        listen=None if progress is None else lambda: AttackListener(progress),
     )
 
 
@@ -107,7 +117,7 @@ def list_jobs(limit: int, before: str | None, state: str | None) -> Call[JobPage
 
 def follow_job(job: str, after: int) -> Call[None]:
     """A job's events, to be streamed."""
-    headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after), "Cache-Control": "no-store"}
+    headers = {"Accept": _EVENTS, "Last-Event-ID": str(after), "Cache-Control": "no-store"}
     return Call("GET", f"{_job(job)}/events", lambda _: None, headers=headers)
 
 

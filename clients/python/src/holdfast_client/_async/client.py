@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -11,7 +11,7 @@ from holdfast_client._async.gather import gather
 from holdfast_client._async.jobs import AsyncJobs
 from holdfast_client._async.models import AsyncAttacks, AsyncModels
 from holdfast_client._async.transport import AsyncTransport
-from holdfast_client._attack_results import AttackResult
+from holdfast_client._attack_results import AttackProgress, AttackResult
 from holdfast_client._call import Call
 from holdfast_client._config import configure
 from holdfast_client._errors import ConfigurationError, HoldfastError, NotFoundError, UnexpectedAnswerError
@@ -227,6 +227,7 @@ class AsyncHoldfast:
         exact: bool = False,
         trace: int = 0,
         timeout: float | None = None,
+        progress: Callable[[AttackProgress], None] | None = None,
         parameters: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> AttackResult:
@@ -234,6 +235,7 @@ class AsyncHoldfast:
 
         >>> result = await client.attack("ship.png", "pgd", epsilon="8/255", steps=20)
         >>> result.success, result.before.label, result.after.label, result.flags
+        >>> await client.attack("ship.png", "autoattack", progress=lambda now: print(f"{now.share:.0%}"))
 
         What costs more than the server lets one request spend is refused (``AttackTooCostlyError``), and one
         for ``jobs.create``.
@@ -249,6 +251,8 @@ class AsyncHoldfast:
             exact: Answer the result before rounding to 8 bits too.
             trace: So many of the images that the attack tried, at most 64.
             timeout: Seconds for an attempt, if not the client's.
+            progress: Called with how the attack is, each time that the server says so: some ten times a
+                second. An older server says nothing before the answer.
             parameters: The attack's own, where one has the name of an argument here.
             more: The attack's own, such as ``epsilon="8/255"``, ``steps=20``, ``target="dog"``. Norm and
                 budget, if not given, are the model's own threat model.
@@ -269,7 +273,7 @@ class AsyncHoldfast:
             "float": exact or None,
             "trace": trace or None,
         }
-        call = _calls.attack(content, name, chosen, options, {**(parameters or {}), **more})
+        call = _calls.attack(content, name, chosen, options, {**(parameters or {}), **more}, progress)
         return await self._asking(call, model, timeout)
 
     async def server(self) -> ServerInfo:

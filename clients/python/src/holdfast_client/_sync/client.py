@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from holdfast_client import _calls
-from holdfast_client._attack_results import AttackResult
+from holdfast_client._attack_results import AttackProgress, AttackResult
 from holdfast_client._call import Call
 from holdfast_client._config import configure
 from holdfast_client._errors import ConfigurationError, HoldfastError, NotFoundError, UnexpectedAnswerError
@@ -228,6 +228,7 @@ class Holdfast:
         exact: bool = False,
         trace: int = 0,
         timeout: float | None = None,
+        progress: Callable[[AttackProgress], None] | None = None,
         parameters: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> AttackResult:
@@ -235,6 +236,7 @@ class Holdfast:
 
         >>> result = client.attack("ship.png", "pgd", epsilon="8/255", steps=20)
         >>> result.success, result.before.label, result.after.label, result.flags
+        >>> client.attack("ship.png", "autoattack", progress=lambda now: print(f"{now.share:.0%}"))
 
         What costs more than the server lets one request spend is refused (``AttackTooCostlyError``), and one
         for ``jobs.create``.
@@ -250,6 +252,8 @@ class Holdfast:
             exact: Answer the result before rounding to 8 bits too.
             trace: So many of the images that the attack tried, at most 64.
             timeout: Seconds for an attempt, if not the client's.
+            progress: Called with how the attack is, each time that the server says so: some ten times a
+                second. An older server says nothing before the answer.
             parameters: The attack's own, where one has the name of an argument here.
             more: The attack's own, such as ``epsilon="8/255"``, ``steps=20``, ``target="dog"``. Norm and
                 budget, if not given, are the model's own threat model.
@@ -270,7 +274,7 @@ class Holdfast:
             "float": exact or None,
             "trace": trace or None,
         }
-        call = _calls.attack(content, name, chosen, options, {**(parameters or {}), **more})
+        call = _calls.attack(content, name, chosen, options, {**(parameters or {}), **more}, progress)
         return self._asking(call, model, timeout)
 
     def server(self) -> ServerInfo:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast_client import _calls
 from holdfast_client._answers import refusal, understand
-from holdfast_client._call import Call, Reply
+from holdfast_client._call import Call, Listener, Reply
 from holdfast_client._config import Config
 from holdfast_client._errors import APIConnectionError, APIError, APITimeoutError, ConfigurationError
 from holdfast_client._retries import Failure, Retries
@@ -134,11 +134,19 @@ class Transport:
             with self._open(call, headers, timeout) as response:
                 answered = True
                 parts: list[bytes] = []
+                listener = _listener(call, response)
                 for part in response.iter_bytes():
-                    parts.append(part)
+                    if listener is None:
+                        parts.append(part)
+                    else:
+                        listener.hear(part)
                     if time.monotonic() > deadline:  # httpx's own timeouts are from one byte to the next
                         raise httpx.ReadTimeout("the answer came too slowly", request=response.request)
-                return Reply(response.status_code, _lower(response), b"".join(parts))
+                whole = Reply(response.status_code, _lower(response), b"".join(parts))
+                reply = whole if listener is None else listener.reply(whole)
+                if reply is None:
+                    raise httpx.RemoteProtocolError("the events ended too soon", request=response.request)
+                return reply
         except httpx.HTTPError as error:
             return self._failure(call, error, timeout, answered=answered)
         except httpx.InvalidURL as error:
@@ -202,6 +210,13 @@ class Transport:
         raised = APITimeoutError(message) if late else APIConnectionError(message)
         raised.__cause__ = error
         return Failure(raised, sent=sent, answered=answered, late=late)
+
+
+def _listener(call: Call[Any], response: httpx.Response) -> Listener | None:
+    """What hears an answer, if it comes in events and they were asked for."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    events = response.status_code == 200 and kind == "text/event-stream"
+    return call.listen() if call.listen is not None and events else None
 
 
 def _log(call: Call[Any], outcome: Reply | Failure, seconds: float, request_id: str) -> None:
