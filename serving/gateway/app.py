@@ -13,6 +13,7 @@ from holdfast.images import ImageLimits
 from serving import tracing
 from serving.backends.base import Backend
 from serving.backends.cores import count_cores
+from serving.backends.load import Loaded
 from serving.gateway import openapi, problems
 from serving.gateway.access import routes_of, templates_of
 from serving.gateway.access_log import CLIENT_GONE, AccessLogMiddleware
@@ -34,7 +35,18 @@ from serving.gateway.observing import MetricsMiddleware
 from serving.gateway.oip import routes as oip
 from serving.gateway.rate_limit import RateLimitHeadersMiddleware
 from serving.gateway.request_id import RequestIdMiddleware
-from serving.gateway.routes import admin, attack, attacks, classify, health, jobs, models, pages, playground
+from serving.gateway.routes import (
+    admin,
+    attack,
+    attacks,
+    classify,
+    health,
+    jobs,
+    models,
+    monitor,
+    pages,
+    playground,
+)
 from serving.gateway.routes import metrics as metrics_route
 from serving.gateway.services import Services
 from serving.keys.keyring import Keyring
@@ -54,6 +66,7 @@ ROUTERS = tuple(
         oip,
         health,
         metrics_route,
+        monitor,
         admin,
         pages,
         playground,
@@ -77,6 +90,9 @@ def create_app(settings: Settings | None = None, *, backend: Backend | None = No
     settings = settings or load_settings()
     metrics = Metrics()
     backend = backend or make_backend(settings, metrics)
+    if isinstance(backend, Loaded):
+        queue = backend.load
+        metrics.recent.watch(lambda: queue().waiting)
     attacker = make_attacker(settings)
     decoder = Decoder(
         ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels), threads=count_cores()

@@ -26,6 +26,7 @@ from holdfast.bundle import Bundle
 from holdfast.manifest import Defence
 from holdfast.version import __version__
 from serving.backends.load import Load
+from serving.gateway.monitor.recent import AttackKey, ModelKey, Recent, is_counted, purpose_of
 from serving.gateway.schemas import ImagePrediction
 
 # The moment at which each series began is another series for each, which nobody here asks for.
@@ -62,9 +63,14 @@ class Subject:
 
 
 class Metrics:
-    """One gateway's figures; each gateway has a registry of its own. Safe to call from any thread."""
+    """One gateway's figures; each gateway has a registry of its own. Safe to call from any thread.
+
+    Attributes:
+        recent: The last minutes of them, for people.
+    """
 
     def __init__(self) -> None:
+        self.recent = Recent()
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -164,14 +170,19 @@ class Metrics:
             registry=registry,
         )
 
-    def begin_request(self) -> None:
-        """Count a request that has come."""
+    def begin_request(self, path: str) -> None:
+        """Count a request that has come to this address."""
         self._in_flight.inc()
+        if is_counted(path):
+            self.recent.begin_request()
 
-    def end_request(self, route: str, method: str, subject: Subject, status: int, seconds: float) -> None:
+    def end_request(
+        self, path: str, route: str, method: str, subject: Subject, status: int, seconds: float
+    ) -> None:
         """Count a request that is over.
 
         Args:
+            path: Its address.
             route: The template of its address, e.g. ``/v1/models/{model}``; empty where there is none.
             method: Its method.
             subject: What it was about.
@@ -182,6 +193,9 @@ class Metrics:
         known = method if method in _METHODS else "other"
         labels = (route, known, subject.model, subject.version, subject.defence, str(status))
         self._requests.labels(*labels).observe(seconds)
+        if is_counted(path):
+            about = ModelKey(subject.model, subject.version, subject.defence)
+            self.recent.end_request(purpose_of(route), about, status, seconds)
 
     def observe_decoding(self, model: str, version: str, defence: str, seconds: float) -> None:
         """Note how long a request's images took to be decoded."""
@@ -194,10 +208,12 @@ class Metrics:
         self._stages.labels("queue", model, version, defence).observe(queue)
         self._stages.labels("inference", model, version, defence).observe(inference)
         self._images.labels(model, version, defence).inc(images)
+        self.recent.count_images(ModelKey(model, version, defence), images)
 
     def observe_batch(self, model: str, version: str, defence: str, images: int) -> None:
         """Note that so many images ran through a model together."""
         self._batches.labels(model, version, defence).observe(images)
+        self.recent.count_batch(ModelKey(model, version, defence), images)
 
     def count_verdicts(
         self, bundle: Bundle, defence: Defence, predictions: Iterable[ImagePrediction]
@@ -207,6 +223,9 @@ class Metrics:
             if prediction.manifold is not None:
                 labels = (bundle.name, bundle.version, defence, prediction.manifold.verdict)
                 self._verdicts.labels(*labels).inc()
+                self.recent.count_verdict(
+                    ModelKey(bundle.name, bundle.version, defence), prediction.manifold.verdict
+                )
 
     def count_attack(
         self, model: str, version: str, attack: str, defence: str, success: bool, seconds: float
@@ -224,6 +243,7 @@ class Metrics:
         outcome = "success" if success else "failure"
         self._attacks.labels(model, version, attack, defence, outcome).inc()
         self._attack_seconds.labels(model, version, attack, defence).observe(seconds)
+        self.recent.count_attack(AttackKey(model, version, defence, attack), success, seconds)
 
     def set_attacks(self, *, waiting: int, running: int) -> None:
         """Say how many attacks on demand there are at this moment."""

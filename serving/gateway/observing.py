@@ -48,11 +48,13 @@ class MetricsMiddleware:
                 status = message["status"]
             await send(message)
 
-        self._metrics.begin_request()
+        path = scope["path"]
+        self._metrics.begin_request(path)
         started = time.perf_counter()
         try:
             await self._app(scope, receive, send_and_note)
         finally:
             seconds = time.perf_counter() - started
             route = self._templates.get(scope.get("endpoint"), "")  # type: ignore[arg-type]
-            self._metrics.end_request(route, scope["method"], subject, status_of(scope, status), seconds)
+            ended = status_of(scope, status)
+            self._metrics.end_request(path, route, scope["method"], subject, ended, seconds)

@@ -178,16 +178,20 @@ class JobService:
         """What :class:`serving.jobs.datasets.Datasets` finds."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._datasets.describe)
 
-    async def measure(self) -> None:
-        """Say in the metrics how many jobs there are, by state, if the database was needed yet."""
+    async def counts(self) -> dict[str, int] | None:
+        """How many jobs there are, by state; ``None`` where there were none yet, or nobody to ask."""
         if self._opened is None:
-            return
+            return None
         try:
             counts = await self._run(lambda parts: parts.store.counts())
         except JobError:
-            return  # the metrics are asked for when things go wrong, too
-        for state in get_args(State):
-            self._metrics.set_jobs(state, counts.get(state, 0))
+            return None  # this is asked when things go wrong, too
+        return {state: counts.get(state, 0) for state in get_args(State)}
+
+    async def measure(self) -> None:
+        """Say in the metrics how many jobs there are, by state, if that is known."""
+        for state, jobs in (await self.counts() or {}).items():
+            self._metrics.set_jobs(state, jobs)
 
     def _submit(
         self, parts: _Open, submission: Submission, key: str | None, owner: str, request_id: str

@@ -91,10 +91,18 @@ async def test_verdicts_are_counted_by_model_and_defence(defended: Gateway) -> N
         chosen = [line for line in lines if 'defence="imt"' in line and 'model="judged"' in line]
         return sum(float(line.rsplit(" ", 1)[1]) for line in chosen)
 
-    before = counted((await defended.client.get("/metrics")).text)
+    async def monitored() -> list[int]:
+        models = (await defended.client.get("/v1/monitor")).json()["models"]
+        totals = [each["total"] for each in models if (each["model"], each["defence"]) == ("judged", "imt")]
+        names = ("images", "natural", "uncertain", "suspect", "unjudged")
+        return [sum(total[name] for total in totals) for name in names]
+
+    before, (images, *verdicts, _) = counted((await defended.client.get("/metrics")).text), await monitored()
     for png in digit_pngs(3):
         await ask(defended, "judged", png, "?defence=imt")
     assert counted((await defended.client.get("/metrics")).text) == before + 3
+    now, *judged, unjudged = await monitored()
+    assert (now, sum(judged), unjudged) == (images + 3, sum(verdicts) + 3, 0)
 
 
 async def test_a_model_tells_its_thresholds_and_its_step(defended: Gateway, defended_store: Path) -> None:
