@@ -7,7 +7,7 @@ import { key } from "../../session.js";
 import { useAtom, useLoaded } from "../../store.js";
 import { FilesField } from "./files-field.js";
 
-const SOURCES = { examples: "Example images", files: "Files", dataset: "A data set of the server" };
+const SOURCES = { examples: "Examples", files: "Files", dataset: "Data set" };
 
 export function ImagesField({ draft, examples, refused, onChange }) {
   return html`
@@ -55,7 +55,7 @@ function Dataset({ chosen, onChange }) {
   if (!found.data) return html`<${Loading} what="Asking which data sets there are …" />`;
   const sets = found.data.datasets;
   if (!sets.length) {
-    return html`<p class="help">The server has none. Who runs it puts <code>.npz</code> or <code>.zip</code> files into a folder, and names that in <code>HOLDFAST_DATASETS</code>.</p>`;
+    return html`<p class="help">The server has no data set. Who runs it puts <code>.npz</code> or <code>.zip</code> files into a folder, and names that in <code>HOLDFAST_DATASETS</code>.</p>`;
   }
   const set = sets.find((each) => each.name === chosen.name);
   const change = (name) => (event) => onChange({ ...chosen, [name]: event.currentTarget.value });

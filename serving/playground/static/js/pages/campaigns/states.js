@@ -11,7 +11,7 @@ const TONES = { succeeded: "held", failed: "fooled", running: "running" };
 export const StateTag = ({ state }) => html`<span class=${classes("tag", "state", TONES[state])}>${state}</span>`;
 
 export const JobBar = ({ job }) => html`
-  <progress max=${job.progress.total} value=${job.progress.done} aria-label="Progress of ${titleOf(job)}"></progress>
+  <progress max=${job.progress.total} value=${job.state === "running" && !job.progress.done ? undefined : job.progress.done} aria-label="Progress of ${titleOf(job)}"></progress>
 `;
 
 export const titleOf = (job) => job.name || `Campaign ${job.id.slice(0, 8)}`;

@@ -19,7 +19,7 @@ export function Tile({ image, beside, onOpen }) {
           ? html`<img src=${dataUrl(original)} alt="" />${adversarial && html`<img src=${dataUrl(adversarial)} alt="" />`}`
           : html`<img src=${dataUrl(attacked ? adversarial : original)} alt="" />${attacked && html`<span class="badge">attacked</span>`}`}
       </span>
-      <span class="said">${before.label}${changed && html`<span aria-hidden="true"> → </span><strong>${after.label}</strong>`}</span>
+      <span class="said"><span>${before.label}</span>${changed && html`<strong>→ ${after.label}</strong>`}</span>
       ${before.label !== label && html`<span class="said help">is ${label}</span>`}
     </button>
   `;

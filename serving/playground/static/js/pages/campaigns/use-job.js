@@ -64,12 +64,14 @@ async function follow(id, last, signal, setState) {
     if (!over && !refused && !signal.aborted) await wait(AGAIN, signal);
   }
   clearInterval(timer);
+  looks.stop();
 }
 
 /** Have something done at once, or soon; however often that is wanted, it is done once in a while. */
 function throttled(action, failed) {
   let timer;
   let before = 0;
+  let stopped = false;
   async function now() {
     clearTimeout(timer);
     timer = undefined;
@@ -84,9 +86,12 @@ function throttled(action, failed) {
   return {
     now,
     soon() {
-      timer ??= setTimeout(now, Math.max(0, before + BETWEEN_LOOKS - Date.now()));
+      if (!stopped) timer ??= setTimeout(now, Math.max(0, before + BETWEEN_LOOKS - Date.now()));
     },
-    stop: () => clearTimeout(timer),
+    stop() {
+      stopped = true;
+      clearTimeout(timer);
+    },
   };
 }
 
