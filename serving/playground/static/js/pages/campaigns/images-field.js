@@ -34,7 +34,7 @@ function Examples({ examples, left, onChange }) {
   const all = examples.data.map((each) => each.url);
   return html`
     <p class="help">Test images, which no model has seen in training. Press one to leave it out.</p>
-    <div class="examples" role="group" aria-label="Example images">
+    <div class="examples several" role="group" aria-label="Example images">
       ${examples.data.map((each) => html`
         <button type="button" key=${each.url} aria-pressed=${!out.has(each.url)} title=${each.label} onClick=${() => toggle(each.url)}>
           <img src=${each.url} alt=${`${each.label}, ${each.name}`} width="40" height="40" loading="lazy" />
