@@ -25,7 +25,7 @@ export async function send(path, { headers = {}, ...options } = {}) {
     throw lost(error);
   }
   reachable.set(true);
-  if (!response.ok) throw Problem.of(response, await response.text());
+  if (!response.ok && response.status !== 304) throw Problem.of(response, await response.text());
   return response;
 }
 
@@ -37,6 +37,18 @@ export async function json(path, options) {
   } catch (error) {
     throw lost(error);
   }
+}
+
+/**
+ * What a request answers in JSON, and its entity tag; nothing if that is the tag that is known already.
+ *
+ * @param {string} path @param {string} etag @param {RequestInit} options
+ * @returns {Promise<{data: any, etag: string} | null>}
+ */
+export async function ifChanged(path, etag, options) {
+  const response = await send(path, { ...options, headers: etag ? { "If-None-Match": etag } : {} });
+  if (response.status === 304) return null;
+  return { data: await response.json(), etag: response.headers.get("ETag") || "" };
 }
 
 /**

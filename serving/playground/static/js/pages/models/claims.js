@@ -14,7 +14,7 @@ export function Claims({ model }) {
       Against an adversary who has the model and moves an image by at most ${NORMS[norm]} ${budget(epsilon, norm)}. Accuracies are of
       test images; those under attack are upper bounds.
     </p>
-    <div class="beside">
+    <div class="claims">
       <div class="columns">${all.map((claim) => html`<${Claim} key=${claim.defence} claim=${claim} all=${all} model=${model} />`)}</div>
       <${Doubts} model=${model} all=${all} />
     </div>

@@ -11,7 +11,7 @@ export const Facts = ({ model }) => html`
 `;
 
 const List = ({ entries }) => html`
-  <dl class="entries">
+  <dl class="fact-list">
     ${entries.filter(([, value]) => value).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
   </dl>
 `;

@@ -29,7 +29,7 @@ export const ModelList = ({ models, chosen }) => html`
 function Entry({ model, isDefault }) {
   const found = useModel(model.name);
   return html`
-    <article class="card entry" aria-labelledby="model-${model.name}">
+    <article class="card model-entry" aria-labelledby="model-${model.name}">
       <div class="who">
         <h2 id="model-${model.name}"><a href=${link(["models", model.name])}>${model.name}</a></h2>
         <p class="tags">
@@ -63,7 +63,7 @@ function Summary({ model }) {
       <div key=${claim.defence} class="claim-row">
         ${all.length > 1 && html`<h3>${defenceName(claim.defence)}</h3>`}
         <${ClaimBar} ...${claim} />
-        <p class="pair">
+        <p class="claim-figures">
           <span class="figure">
             ${claim.clean ? html`<strong>${percent(claim.clean.accuracy)}</strong> clean <small>${sure(claim.clean)}</small>` : "clean: not measured"}
           </span>

@@ -49,7 +49,7 @@ function Dots({ figures, defences }) {
         <tr role="row">
           <th scope="col" role="columnheader">Attack</th>
           <td class="axis" aria-hidden="true"><span>0</span><span>50</span><span>100 %</span></td>
-          ${shown.map((defence) => html`<th scope="col" role="columnheader" class=${`number line ${toneOf(defence)}`}><span class="mark"></span>${shown.length > 1 ? defenceName(defence) : "Accuracy"}</th>`)}
+          ${shown.map((defence) => html`<th scope="col" role="columnheader" class=${`number line ${toneOf(defence)}`}><span class="point"></span>${shown.length > 1 ? defenceName(defence) : "Accuracy"}</th>`)}
         </tr>
       </thead>
       <tbody role="rowgroup">
@@ -88,7 +88,7 @@ const Lane = ({ figure, defence }) => html`
   <span class=${`lane line ${toneOf(defence)}`}>
     ${figure && html`
       <span class="span" style=${between(figure.interval)}></span>
-      <span class=${figure.adaptive ? "mark" : "mark hollow"} style=${{ left: `${100 * figure.accuracy}%` }}></span>
+      <span class=${figure.adaptive ? "point" : "point hollow"} style=${{ left: `${100 * figure.accuracy}%` }}></span>
     `}
   </span>
 `;
