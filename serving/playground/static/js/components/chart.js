@@ -14,22 +14,23 @@ const BOX = { left: 44, right: 12, top: 12, bottom: 34 };
  * @param {(x: number) => string} [props.xText]
  * @param {(y: number) => string} [props.yText]
  * @param {number} [props.at] a place on the x axis to mark
+ * @param {[number, number]} [props.xRange] the x axis's ends, if not those of the points
  * @param {number} [props.width] @param {number} [props.height]
  */
-export function Chart({ title, series, xLabel, yLabel, shares = false, xText = number, yText, at, width = 460, height = 220 }) {
+export function Chart({ title, series, xLabel, yLabel, shares = false, xText = number, yText, at, xRange, width = 460, height = 220 }) {
   const id = useId();
   const all = series.flatMap((line) => line.points);
   if (!all.length) return html`<p class="help">${title}: nothing to draw yet.</p>`;
   const text = yText || (shares ? (y) => percent(y, 0) : number);
   const xs = all.map(([x]) => x);
   const ys = all.map(([, y]) => y).concat(series.flatMap((line) => (line.band || []).flatMap(([, low, high]) => [low, high])));
-  const [x0, x1] = span(Math.min(...xs), Math.max(...xs));
+  const [x0, x1] = xRange || span(Math.min(...xs), Math.max(...xs));
   const [y0, y1] = shares ? [0, 1] : span(Math.min(0, ...ys), Math.max(...ys));
   const px = (x) => BOX.left + ((x - x0) / (x1 - x0)) * (width - BOX.left - BOX.right);
   const py = (y) => height - BOX.bottom - ((y - y0) / (y1 - y0)) * (height - BOX.top - BOX.bottom);
   const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${px(x).toFixed(1)} ${py(y).toFixed(1)}`).join("");
   const around = (band) => `${path(band.map(([x, , high]) => [x, high]))}${path([...band].reverse().map(([x, low]) => [x, low])).replace("M", "L")}Z`;
-  const xTicks = ticks(x0, x1, series.length === 1 ? 5 : 6, [...new Set(xs)]);
+  const xTicks = ticks(x0, x1, series.length === 1 ? 5 : 6, xRange ? [] : [...new Set(xs)]);
   return html`
     <figure class="chart">
       <figcaption>${title}</figcaption>

@@ -19,7 +19,7 @@ export function Stack({ title, kinds, bars, from, unit, each }) {
     <figure class="stack">
       <figcaption id=${id}>${title} <small>${each}</small></figcaption>
       <div class="frame" aria-hidden="true">
-        <span class="top">${most.toLocaleString("en")}</span>
+        <span class="most">${most.toLocaleString("en")}</span>
         <svg viewBox="0 0 ${bars.length} ${most}" preserveAspectRatio="none">
           ${bars.map((bar, i) => pile(bar).map(([from_, size], kind) => size > 0 && html`
             <rect class=${`line ${kinds[kind].tone}`} x=${i + 0.08} width="0.84" y=${most - from_ - size} height=${size} />

@@ -23,7 +23,7 @@ export const Models = ({ models, rates }) => html`
       ? html`<p class="help">No image was classified.</p>`
       : html`
           <div class="scroll" tabindex="0" role="region" aria-labelledby="by-model">
-            <table class="plain by-model">
+            <table class="plain monitored by-model">
               <thead>
                 <tr>
                   <th>Model</th><th>Behind</th><th class="number">Requests</th><th class="number">Errors</th><th class="number">Images</th>
@@ -76,7 +76,7 @@ export function Attacked({ attacked }) {
     <section class="card" aria-labelledby="attacked">
       <h2 id="attacked">Attacks on demand</h2>
       <div class="scroll" tabindex="0" role="region" aria-labelledby="attacked">
-        <table class="plain">
+        <table class="plain monitored">
           <thead><tr><th>Attack</th><th>Model</th><th>Through</th><th class="number">Fooled</th><th class="number">Held</th><th class="number">p50</th><th class="number">p95</th></tr></thead>
           <tbody>
             ${attacked.map((each) => html`

@@ -48,7 +48,9 @@ function said(paused, error, report) {
 function Report({ report, at }) {
   const minutes = (report.steps * report.step_s) / 60;
   const rates = useRates(report.models);
-  const { requests, models, attacked } = report;
+  const { requests, attacked } = report;
+  // A model that was only attacked classified nothing.
+  const models = report.models.filter(({ total }) => total.requests || total.images);
   const quiet = !requests.total.requests && !report.in_flight.some(Boolean);
   return html`
     <${Now} report=${report} minutes=${minutes} />

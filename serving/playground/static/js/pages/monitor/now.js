@@ -1,6 +1,6 @@
 /** How it is at this moment, and what the gateway is. */
 import { html, useEffect, useState } from "../../dom.js";
-import { bytes, count, duration, latency, number, percent } from "../../format.js";
+import { bytes, count, duration, latency, percent } from "../../format.js";
 import { most } from "./steps.js";
 
 const Tile = ({ name, value, more, tone }) => html`
@@ -14,7 +14,7 @@ export function Now({ report, minutes }) {
   const of = classifications.total.requests ? classifications.total : attackRequests.total;
   return html`
     <dl class="readings" aria-label="The last ${count(minutes, "minute")}">
-      <${Tile} name="Requests" value=${total.requests.toLocaleString("en")} more="${number(total.requests / (minutes * 60))} a second" />
+      <${Tile} name="Requests" value=${total.requests.toLocaleString("en")} more="${Number((total.requests / (minutes * 60)).toPrecision(2))} a second" />
       <${Tile} name="Refused or failed" value=${failed.toLocaleString("en")} tone=${failed && "fooled"}
         more=${total.requests ? `${percent(failed / total.requests)}; ${total.client_errors.toLocaleString("en")} were wrong` : "of none"} />
       <${Tile} name=${of === classifications.total ? "Classified in" : "Attacked in"} value=${of.p50_ms === null ? "–" : latency(of.p50_ms)}
@@ -22,7 +22,7 @@ export function Now({ report, minutes }) {
       <${Tile} name="Images" value=${classifications.total.images.toLocaleString("en")} more=${`${count(classifications.total.batches, "batch", "batches")}, the largest of ${classifications.total.largest_batch}`} />
       <${Tile} name="Queue now" value=${queue ? queue.waiting.toLocaleString("en") : "–"} more=${queue ? `most ${most(waiting).toLocaleString("en")}, ${queue.limit.toLocaleString("en")} may wait` : "the backend does not tell"} />
       <${Tile} name="Attacks now" value=${attacks.running} more=${`${attacks.waiting} waiting`} />
-      <${Tile} name="Campaigns now" value=${jobs ? jobs.running : "–"} more=${jobs ? `${jobs.queued} waiting` : "none to tell of"} />
+      <${Tile} name="Campaigns now" value=${jobs ? jobs.running : "–"} more=${jobs ? `${jobs.queued} waiting` : "none yet"} />
     </dl>
   `;
 }

@@ -3,7 +3,7 @@ import { Chart } from "../../components/chart.js";
 import { Stack } from "../../components/stack.js";
 import { html } from "../../dom.js";
 import { count, duration, latency } from "../../format.js";
-import { barSeconds, bars, most, points } from "./steps.js";
+import { barSeconds, bars, most, points, range } from "./steps.js";
 
 const VERDICTS = [
   { name: "natural", tone: "held" },
@@ -53,7 +53,7 @@ export function Latency({ report }) {
       <${Chart}
         title=${kind === "classifications" ? "Latency of classifications" : "Latency of attacks"}
         series=${QUANTILES.map(({ name, tone, of }) => ({ name, tone, points: points(report, series[of]) }))}
-        xLabel="" yLabel="" xText=${ago} yText=${latency}
+        xLabel="" yLabel="" xText=${ago} xRange=${range(report)} yText=${latency}
       />
     <//>
   `;
@@ -69,9 +69,9 @@ export function Load({ report }) {
           { name: "requests being answered", tone: "held", points: points(report, inFlight) },
           { name: "images waiting", tone: "fooled", dashed: true, points: points(report, waiting) },
         ]}
-        xLabel="" yLabel="" xText=${ago} yText=${(y) => (Number.isInteger(y) ? y.toLocaleString("en") : "")}
+        xLabel="" yLabel="" xText=${ago} xRange=${range(report)} yText=${(y) => (Number.isInteger(y) ? y.toLocaleString("en") : "")}
       />
-      <p class="help">At most ${count(most(waiting), "image")} waited, and ${count(most(inFlight), "request")} were being answered at once.</p>
+      <p class="help">The most were ${count(most(waiting), "image")} waiting, and ${count(most(inFlight), "request")} being answered.</p>
     <//>
   `;
 }

@@ -29,4 +29,7 @@ export const points = (report, series) =>
     .map((value, i) => [((i - report.steps + 1) * report.step_s) / 60, value])
     .filter(([, value]) => value !== null);
 
+/** From the first step to the last, in minutes before now. */
+export const range = (report) => [((1 - report.steps) * report.step_s) / 60, 0];
+
 export const most = (series) => series.reduce((large, value) => Math.max(large, value), 0);
