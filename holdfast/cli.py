@@ -5,7 +5,8 @@ called, and its help in the list is the first line of its docstring, read from t
 ``holdfast --help`` and completion cost what Typer costs, however heavy the subcommands are.
 
 Exit codes: 0 done; 1 an error that the message explains, or a part of what was asked for failed; 2 the
-command line or a value on it cannot be used; 70 an error that nobody foresaw (a bug); 130 interrupted.
+command line or a value on it cannot be used; 70 an error that nobody foresaw (a bug); 130 interrupted;
+143 told to end (SIGTERM), by a command that does not wait for that.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 import traceback
 from importlib.machinery import ModuleSpec, PathFinder
@@ -45,6 +47,9 @@ _COMPLETION = frozenset({"install_completion", "show_completion"})
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit; ``arguments`` are ``sys.argv[1:]`` unless they are given."""
+    if os.getpid() == 1:
+        # The first process of a container: there alone, a signal that nobody handles does nothing.
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         _command()(arguments, prog_name="holdfast")
     except Exception as error:  # noqa: BLE001 - the last place where an error can be caught
