@@ -256,6 +256,9 @@ DEADLINE_EXCEEDED = _kind(
 )
 
 UNKNOWN_JOB = _kind("unknown-job", 404, "There is no such job", "GET /v1/jobs lists the jobs.")
+UNKNOWN_RUN = _kind(
+    "unknown-run", 404, "The job has no such run", "GET /v1/jobs/{job} lists its runs; the first is run 0."
+)
 JOB_NOT_FINISHED = _kind(
     "job-not-finished", 409, "The job has not finished", "Follow its events, or ask for ?partial=true."
 )
@@ -357,6 +360,7 @@ _KINDS_OF_ERRORS: tuple[tuple[type[HoldfastError], Kind], ...] = (
     (image_errors.TruncatedImageError, TRUNCATED_IMAGE),
     (image_errors.ImageError, DAMAGED_IMAGE),
     (job_errors.UnknownJobError, UNKNOWN_JOB),
+    (job_errors.UnknownRunError, UNKNOWN_RUN),
     (job_errors.JobNotFinishedError, JOB_NOT_FINISHED),
     (job_errors.KeyReusedError, KEY_REUSED),
     (job_errors.TooManyJobsError, OVERLOADED),

@@ -3,6 +3,7 @@
 HoldfastError
 └── JobError
     ├── UnknownJobError          there is no such job, or it is another caller's
+    ├── UnknownRunError          the job has no such run
     ├── JobNotFinishedError      its result is asked for too early
     ├── KeyReusedError           the Idempotency-Key stands for another campaign
     ├── TooManyJobsError         as many jobs wait as may
@@ -22,6 +23,10 @@ class JobError(HoldfastError):
 
 class UnknownJobError(JobError):
     """There is no such job, or it is another caller's."""
+
+
+class UnknownRunError(JobError):
+    """The job has no such run."""
 
 
 class JobNotFinishedError(JobError):

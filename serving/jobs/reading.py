@@ -169,7 +169,9 @@ class JobReader:
 def links(job: str) -> Links:
     """Where a job, its events and its result are."""
     address = f"/v1/jobs/{job}"
-    return Links(self=address, events=f"{address}/events", result=f"{address}/result")
+    return Links(
+        self=address, events=f"{address}/events", result=f"{address}/result", images=f"{address}/images"
+    )
 
 
 def _runs(connection: sa.Connection, job: str) -> Sequence[sa.Row[Any]]:

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from holdfast.attacking.record import AttackRecord, FlagRecord
+from holdfast.attacking.record import Answer, AttackRecord, FlagRecord, Outcome
 from holdfast.manifest import ThreatModel
-from serving.jobs.examples import JOB
+from serving.jobs.examples import IMAGES, JOB
 from serving.jobs.plan import LabelsFrom
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -74,6 +74,7 @@ class Links(_View):
     self: str
     events: str
     result: str
+    images: str
 
 
 class JobSummary(_View):
@@ -167,6 +168,47 @@ class JobResult(_View):
     runs: list[RunResult]
     worst_cases: list[WorstCase]
     flags: Annotated[list[FlagRecord], Field(description="What only shows between several attacks.")]
+
+
+class JobImage(_View):
+    """One image of a job, before and after an attack."""
+
+    index: Annotated[int, Field(description="Its place among the images of the job, from 0.")]
+    image: Annotated[str, Field(description="Its name.")]
+    label: Annotated[str, Field(description="The class to leave.")]
+    target: Annotated[str | None, Field(description="The class to reach, in a targeted attack.")]
+    outcome: Annotated[
+        Outcome,
+        Field(description="'wrong before': the model did what the attacker wants of the image as it was."),
+    ]
+    survives_rounding: Annotated[
+        bool, Field(description="The model does what the attacker wants of the PNG, too.")
+    ]
+    before: Annotated[Answer, Field(description="What the model said of the image.")]
+    after: Annotated[Answer, Field(description="Of the exact result.")]
+    linf: Annotated[float, Field(description="How far the exact result is from the image.")]
+    l2: float
+    original: Annotated[
+        str | None,
+        Field(
+            description="The image as the model was shown it, in 8 bits: a PNG in base64. Null where nothing "
+            "says any more what size that was: the model is not served, and no attack on it changed an image."
+        ),
+    ]
+    adversarial: Annotated[
+        str | None,
+        Field(description="The result in 8 bits: a PNG in base64. Null where the model was wrong before."),
+    ]
+
+
+class JobImages(_View):
+    """A page of the images of one run."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [IMAGES]}, protected_namespaces=())
+
+    total: Annotated[int, Field(description="How many images match; of a job that runs, so far.")]
+    next: Annotated[str | None, Field(description="Where the next page is, if there is one.")]
+    images: Annotated[list[JobImage], Field(description="In the order of the job.")]
 
 
 class Removal(_View):

@@ -242,6 +242,20 @@ async def test_job_is_carried_out_followed_and_answered(client: Reached, tmp_pat
     short = await client.do(lambda each: each.jobs.result(job.id, images=False))
     assert short.runs[0].record.results == []
     assert short.runs[0].record.totals == fgsm.record.totals
+    broken = await client.collect(lambda each: each.jobs.images(job.id, 1, outcome="fooled", page=1))
+    assert [(each.index, each.image, each.outcome) for each in broken] == [
+        (1, "red/0.png", "fooled"),
+        (2, "red/1.png", "fooled"),
+    ]
+    assert all(each.original.startswith(b"\x89PNG") for each in broken)
+    again = await client.do(lambda each: each.classify(broken[0].adversarial))
+    assert again.label == broken[0].after.label
+    assert repr(broken[0]).startswith("<JobImage 1 red/0.png, fooled: red ")
+    assert await client.collect(lambda each: each.jobs.images(job.id, outcome=["held"], first=1)) == []
+    whole = await client.collect(lambda each: each.jobs.images(job.id, outcome=["held", "fooled"], page=2))
+    assert [each.index for each in whole] == [0, 1, 2]
+    with pytest.raises(sdk.NotFoundError, match="unknown-run"):
+        await client.collect(lambda each: each.jobs.images(job.id, 2))
     place = await client.do(lambda each: each.jobs.download(job.id, tmp_path / "result.zip"))
     with zipfile.ZipFile(place) as package:
         assert "result.md" in package.namelist()

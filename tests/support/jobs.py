@@ -190,13 +190,13 @@ class Backlog:
                 process.kill()
             process.wait(PATIENCE)
 
-    def carry_out(self, job: str, worker: str = "here") -> None:
-        """Do what a worker does with a job's chunks, in this process."""
+    def carry_out(self, job: str, worker: str = "here", most: int | None = None) -> None:
+        """Do what a worker does with a job's chunks, all or the first ones, in this process."""
         if worker not in self.leases.alive():
             self.leases.begin(worker)
         commits = Commits(self.database, worker)
         attacker = Attacker(ModelStore(self.model_store), threads=1, limits=ImageLimits())
-        for row in self.chunks(job):
+        for row in self.chunks(job)[:most]:
             claim = commits.claim(job, row.chunk)
             if claim is not None:
                 commits.commit(claim, attacker.carry_out(claim, lambda: None))

@@ -48,7 +48,8 @@ def synchronous(source: str) -> str:
     for pattern, replacement in WORDS:
         source = re.sub(pattern, replacement, source, flags=re.MULTILINE)
     source = "# Written from _async by scripts/unasync.py; change it there.\n" + source
-    for command in (["check", "--fix-only", "--select", "I"], ["format"]):
+    # What is a loop only because an asynchronous generator has no `yield from` is none in the other one.
+    for command in (["check", "--fix-only", "--select", "I,UP028", "--unsafe-fixes"], ["format"]):
         source = _ruff(*command, source=source)
     return source
 

@@ -7,20 +7,24 @@ request that needs it, or at the start where there may be jobs from before.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from urllib.parse import quote, urlencode
 
 from holdfast.errors import HoldfastError
 from holdfast.images import ImageLimits
+from holdfast.manifest import InputSpec
 from serving.gateway.admission import Admission
 from serving.gateway.jobs.refusals import refusal
 from serving.gateway.jobs.upload import Submission
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
+from serving.gateway.problems import Problem
 from serving.jobs.datasets import Datasets
 from serving.jobs.errors import JobError
 from serving.jobs.intake import check_images, read_uploads
@@ -32,7 +36,10 @@ from serving.jobs.views import Dataset, Event, Job, JobList, JobResult, State
 from serving.settings import Settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import Row
+
     from serving.jobs.database import Database
+    from serving.jobs.gallery import Gallery, Page, Wanted
     from serving.jobs.leases import Leases
     from serving.jobs.queue import ChunkQueue
     from serving.jobs.reading import JobReader
@@ -62,6 +69,7 @@ class _Open:
     store: JobStore
     reader: JobReader
     results: ResultReader
+    gallery: Gallery
     leases: Leases
 
 
@@ -174,6 +182,33 @@ class JobService:
 
         return package(result, self._open().results)
 
+    async def images(self, job: str, owner: str | None, wanted: Wanted) -> Page:
+        """See :meth:`serving.jobs.gallery.Gallery.find`."""
+        return await self._ask(lambda parts: parts.gallery.find(parts.reader.row(job, owner).id, wanted), job)
+
+    def render_images(self, page: Page) -> Iterator[bytes]:
+        """A page as the JSON of a :class:`serving.jobs.views.JobImages`; to be iterated in a thread."""
+        following = None
+        if page.more is not None:
+            wanted = page.wanted
+            query = [("run", wanted.run), *(("outcome", each) for each in wanted.outcomes)]
+            query += [("first", page.more), ("count", wanted.count)]
+            following = f"/v1/jobs/{page.job}/images?{urlencode(query, quote_via=quote)}"
+        yield f'{{"total":{page.total},"next":{json.dumps(following)},"images":['.encode()
+        separator = ""
+        for image in self._open().gallery.read(page, self._input_of(page.run)):
+            yield f"{separator}{image.model_dump_json()}".encode()
+            separator = ","
+        yield b"]}"
+
+    def _input_of(self, run: Row[Any]) -> InputSpec | None:
+        """What the model of a run takes, if it is served."""
+        try:
+            manifest = self._lifecycle.catalogue.find(run.model, run.version).manifest
+        except (Problem, HoldfastError):
+            return None
+        return manifest.input if manifest.digest == run.digest else None
+
     async def datasets(self) -> list[Dataset]:
         """What :class:`serving.jobs.datasets.Datasets` finds."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._datasets.describe)
@@ -241,7 +276,7 @@ class JobService:
         """
         with self._opening:
             if self._opened is None:
-                self._opened = _open(self._settings)
+                self._opened = _open(self._settings, self._limits.image)
             return self._opened
 
     def _close(self) -> None:
@@ -271,8 +306,9 @@ class JobService:
         await self._run(lambda parts: parts.leases.end(worker, "lost"))
 
 
-def _open(settings: Settings) -> _Open:
+def _open(settings: Settings, limits: ImageLimits) -> _Open:
     from serving.jobs.database import Database
+    from serving.jobs.gallery import Gallery
     from serving.jobs.leases import Leases
     from serving.jobs.queue import ChunkQueue
     from serving.jobs.reading import JobReader
@@ -292,5 +328,6 @@ def _open(settings: Settings) -> _Open:
         store=JobStore(database, queue, settings),
         reader=JobReader(database, settings),
         results=ResultReader(database),
+        gallery=Gallery(database, limits),
         leases=Leases(database, settings.jobs_lease),
     )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from sse_starlette import EventSourceResponse
 from starlette.responses import StreamingResponse
 
+from holdfast.attacking.record import Outcome
 from serving.gateway import problems
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.attack.negotiation import choose_media_type
@@ -19,11 +20,14 @@ from serving.gateway.jobs.upload import idempotency_key, reading
 from serving.gateway.openapi import problem_responses
 from serving.gateway.request_id import request_id_of
 from serving.gateway.services import services_of
-from serving.jobs.views import DatasetList, Job, JobList, JobResult, Removal, State
+from serving.jobs.views import DatasetList, Job, JobImages, JobList, JobResult, Removal, State
 
 router = APIRouter(tags=["jobs"], route_class=GatewayRoute)
 
 _JSON, _ZIP = "application/json", "application/zip"
+
+#: Images of a page, and the largest number that either database knows.
+_MOST_IMAGES, _LARGEST = 200, 2**31 - 1
 
 #: Bytes of a form around its files.
 _FRAME = 1 << 20
@@ -176,6 +180,40 @@ async def get_result(
         disposition = {"Content-Disposition": f'attachment; filename="holdfast-job-{result.job}.zip"'}
         return StreamingResponse(service.package(result), headers=disposition, media_type=_ZIP)
     return Response(await service.render(result, images=images), media_type=_JSON)
+
+
+@router.get(
+    "/v1/jobs/{job}/images",
+    summary="Look at the images of a job",
+    response_model=JobImages,
+    responses=problem_responses(*_OF_ONE, problems.UNKNOWN_RUN, problems.INVALID_REQUEST),
+)
+@requires("attack")
+async def get_images(
+    request: Request,
+    job: JobId,
+    run: Annotated[int, Query(ge=0, le=_LARGEST, description="Which of the job's runs, from 0.")] = 0,
+    outcome: Annotated[
+        list[Outcome] | None,
+        Query(description="Only images that came to this; may be given several times."),
+    ] = None,
+    first: Annotated[
+        int, Query(ge=0, le=_LARGEST, description="How many that match to leave out at the beginning.")
+    ] = 0,
+    count: Annotated[int, Query(ge=1, le=_MOST_IMAGES, description="How many at most.")] = 60,
+) -> Response:
+    """Each image as the model saw it, beside what an attack made of it, and what the model says of both.
+
+    They come in the order of the job, a page at a time. Of a job that runs it is what is finished so far: as
+    its parts are not finished in order, what is on a page may change until the job is over.
+    """
+    # Only now: it needs the library of the database, which a gateway without jobs need not load.
+    from serving.jobs.gallery import Wanted
+
+    service = services_of(request).jobs
+    wanted = Wanted(run, tuple(dict.fromkeys(outcome or ())), first, count)
+    page = await service.images(job, _visible(request), wanted)
+    return StreamingResponse(service.render_images(page), media_type=_JSON)
 
 
 @router.delete(

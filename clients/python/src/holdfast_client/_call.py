@@ -71,7 +71,7 @@ class Call(Generic[T]):
     path: str
     read: Callable[[Reply], T]
     repeat: Repeat = Repeat.ALWAYS
-    params: Mapping[str, str | int] = field(default_factory=dict)
+    params: Mapping[str, str | int | Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
     files: Sequence[tuple[str, tuple[str, IO[bytes], str]]] = ()

@@ -12,7 +12,7 @@ from holdfast_client._attack_results import AttackCatalogue, AttackDescription, 
 from holdfast_client._call import Call, Repeat, Reply
 from holdfast_client._errors import ConfigurationError
 from holdfast_client._images import media_type
-from holdfast_client._job_results import DatasetList, Job, JobPage, JobResult, Removal
+from holdfast_client._job_results import DatasetList, Job, JobImagePage, JobPage, JobResult, Removal
 from holdfast_client._model_results import Model, ModelList
 from holdfast_client._predictions import ClassificationAnswer
 from holdfast_client._reading import read
@@ -133,6 +133,17 @@ def job_package(job: str, *, partial: bool) -> Call[None]:
     return Call(
         "GET", f"{_job(job)}/result", lambda _: None, params=params, headers={"Accept": "application/zip"}
     )
+
+
+def job_images(job: str, run: int, outcomes: Sequence[str], first: int, count: int) -> Call[JobImagePage]:
+    """A page of a job's images."""
+    params: dict[str, int | Sequence[str]] = {
+        "run": run,
+        "outcome": outcomes,
+        "first": first,
+        "count": count,
+    }
+    return Call("GET", f"{_job(job)}/images", _as(JobImagePage), params=params)
 
 
 def remove_job(job: str) -> Call[Removal]:

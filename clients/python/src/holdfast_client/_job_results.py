@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from holdfast_client._attack_results import Access, Budget, Flag, Norms, Outcome
+from holdfast_client._pictures import decoded
+from holdfast_client._reading import named
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -289,6 +291,65 @@ class JobResult:
         from holdfast_client._html import job_html
 
         return job_html(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobImage:
+    """One image of a job, before and after an attack.
+
+    Attributes:
+        index: Its place among the images of the job, from 0.
+        image: Its name.
+        label: The class that was to be left.
+        outcome: ``fooled``, ``held``, or ``wrong before``.
+        survives_rounding: The model does what the attacker wants of the PNG, too.
+        before: What the model said of the image.
+        after: What it said of the exact result.
+        linf: How far the exact result is from the image, in image units.
+        l2: The same in L2.
+        target: The class that was to be reached, if one was.
+        original_base64: The image as the model was shown it; none where the server cannot tell any more.
+        adversarial_base64: The result in 8 bits; none where the model was wrong before.
+    """
+
+    index: int
+    image: str
+    label: str
+    outcome: Outcome
+    survives_rounding: bool
+    before: ImageAnswer
+    after: ImageAnswer
+    linf: float
+    l2: float
+    target: str | None = None
+    original_base64: str | None = field(default=None, repr=False, metadata=named("original"))
+    adversarial_base64: str | None = field(default=None, repr=False, metadata=named("adversarial"))
+
+    @property
+    def original(self) -> bytes | None:
+        """The image as the model was shown it, a PNG file."""
+        return None if self.original_base64 is None else decoded(self.original_base64)
+
+    @property
+    def adversarial(self) -> bytes | None:
+        """What the attack made of it, a PNG file."""
+        return None if self.adversarial_base64 is None else decoded(self.adversarial_base64)
+
+    def __repr__(self) -> str:
+        """The outcome, and from what to what."""
+        return (
+            f"<JobImage {self.index} {self.image}, {self.outcome}: {self.before.label} "
+            f"{self.before.probability:.1%} -> {self.after.label} {self.after.probability:.1%}>"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobImagePage:
+    """A page of a job's images, as the server answers it."""
+
+    total: int
+    images: list[JobImage]
+    next: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ import anyio
 
 from holdfast_client import _calls
 from holdfast_client._async.transport import AsyncTransport
+from holdfast_client._attack_results import Outcome
 from holdfast_client._campaign import AttackGiven, DatasetChoice, LabelSource, ModelGiven, campaign, opened
 from holdfast_client._errors import (
     APIConnectionError,
@@ -22,7 +23,16 @@ from holdfast_client._errors import (
     WaitTimeoutError,
 )
 from holdfast_client._images import ImageInput
-from holdfast_client._job_results import Datasets, Job, JobEvent, JobPage, JobResult, Removal, State
+from holdfast_client._job_results import (
+    Datasets,
+    Job,
+    JobEvent,
+    JobImage,
+    JobPage,
+    JobResult,
+    Removal,
+    State,
+)
 from holdfast_client._sse import EventReader
 
 #: Seconds between two looks at a job that is waited for: at first, and at most.
@@ -217,6 +227,44 @@ class AsyncJobs:
             APIError: The request failed.
         """
         return await self._transport.call(_calls.job_result(job, images=images, partial=partial))
+
+    async def images(
+        self,
+        job: str,
+        run: int = 0,
+        *,
+        outcome: Outcome | Sequence[Outcome] = (),
+        first: int = 0,
+        page: int = 60,
+    ) -> AsyncIterator[JobImage]:
+        """The images of one run, each beside what the attack made of it, in the order of the job.
+
+        >>> async for image in client.jobs.images(job.id, outcome="fooled"):
+        ...     Path(f"{image.index}.png").write_bytes(image.adversarial)
+
+        They are asked for a page at a time, as they are needed. Of a job that runs it is what is finished so
+        far, and as that is not finished in order, one that comes in between may be missed.
+
+        Args:
+            job: Its id.
+            run: Which of its runs, from 0, in the order of ``Job.runs``.
+            outcome: Only images that came to this, or to one of these; by default all.
+            first: How many of them to leave out at the beginning.
+            page: How many to ask for at a time, up to 200.
+
+        Raises:
+            NotFoundError: There is no such job, or it has no such run.
+            APIError: The request failed.
+        """
+        outcomes = [outcome] if isinstance(outcome, str) else list(outcome)
+        more = True
+        while more:
+            call = _calls.job_images(job, run, outcomes, first, page)
+            found = await self._transport.call(call)
+            for image in found.images:
+                yield image
+            first += page
+            more = found.next is not None
 
     async def download(self, job: str, path: str | os.PathLike[str], *, partial: bool = False) -> Path:
         """Write what a job came to into a zip file: tables, figures, and the adversarial images.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast_client import _calls
+from holdfast_client._attack_results import Outcome
 from holdfast_client._campaign import AttackGiven, DatasetChoice, LabelSource, ModelGiven, campaign, opened
 from holdfast_client._errors import (
     APIConnectionError,
@@ -20,7 +21,16 @@ from holdfast_client._errors import (
     WaitTimeoutError,
 )
 from holdfast_client._images import ImageInput
-from holdfast_client._job_results import Datasets, Job, JobEvent, JobPage, JobResult, Removal, State
+from holdfast_client._job_results import (
+    Datasets,
+    Job,
+    JobEvent,
+    JobImage,
+    JobPage,
+    JobResult,
+    Removal,
+    State,
+)
 from holdfast_client._sse import EventReader
 from holdfast_client._sync.transport import Transport
 
@@ -214,6 +224,43 @@ class Jobs:
             APIError: The request failed.
         """
         return self._transport.call(_calls.job_result(job, images=images, partial=partial))
+
+    def images(
+        self,
+        job: str,
+        run: int = 0,
+        *,
+        outcome: Outcome | Sequence[Outcome] = (),
+        first: int = 0,
+        page: int = 60,
+    ) -> Iterator[JobImage]:
+        """The images of one run, each beside what the attack made of it, in the order of the job.
+
+        >>> for image in client.jobs.images(job.id, outcome="fooled"):
+        ...     Path(f"{image.index}.png").write_bytes(image.adversarial)
+
+        They are asked for a page at a time, as they are needed. Of a job that runs it is what is finished so
+        far, and as that is not finished in order, one that comes in between may be missed.
+
+        Args:
+            job: Its id.
+            run: Which of its runs, from 0, in the order of ``Job.runs``.
+            outcome: Only images that came to this, or to one of these; by default all.
+            first: How many of them to leave out at the beginning.
+            page: How many to ask for at a time, up to 200.
+
+        Raises:
+            NotFoundError: There is no such job, or it has no such run.
+            APIError: The request failed.
+        """
+        outcomes = [outcome] if isinstance(outcome, str) else list(outcome)
+        more = True
+        while more:
+            call = _calls.job_images(job, run, outcomes, first, page)
+            found = self._transport.call(call)
+            yield from found.images
+            first += page
+            more = found.next is not None
 
     def download(self, job: str, path: str | os.PathLike[str], *, partial: bool = False) -> Path:
         """Write what a job came to into a zip file: tables, figures, and the adversarial images.
