@@ -104,7 +104,7 @@ class Worker:
         """Work until a signal, or whatever else is to end it."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        os.setpriority(os.PRIO_PROCESS, 0, self._options.nice)
+        lower_priority(self._options.nice)
         self._leases.begin(self.id)
         self._launch()
         self._watch.start()
@@ -295,6 +295,12 @@ class Worker:
         for handler in logging.getLogger().handlers:
             handler.flush()
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - itself, as it was started
+
+
+def lower_priority(nice: int) -> None:
+    """Stand back this far; where somebody has seen to it that we stand back further, that remains."""
+    # Only who is privileged may raise it again, and in a container nobody is.
+    os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def new_identity() -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from support.cli import spawn
 from support.jobs import Backlog
+
+from serving.jobs.worker import lower_priority
 
 
 @pytest.mark.parametrize(
@@ -51,3 +54,14 @@ def test_everything_that_is_logged_is_in_the_form_that_is_set_and_its_own(
     assert {entry["logger"] for entry in entries} == {"serving.jobs.worker"}
     (of_chunk,) = [entry for entry in entries if "chunk" in entry]
     assert (of_chunk["job"], of_chunk["chunk"], of_chunk["request_id"]) == (job, 0, "test")
+
+
+@pytest.mark.parametrize(("found", "wanted", "left"), [(0, 0, 0), (0, 19, 19), (5, 0, 5), (5, 19, 19)])
+def test_priority_is_never_raised(
+    monkeypatch: pytest.MonkeyPatch, found: int, wanted: int, left: int
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(os, "getpriority", lambda _which, _who: found)
+    monkeypatch.setattr(os, "setpriority", lambda _which, _who, nice: asked.append(nice))
+    lower_priority(wanted)
+    assert asked == [left]
