@@ -21,7 +21,7 @@ lint: dev-env ## Check style, types, and that imports point down
 	$(DEV)/bin/ruff check
 	$(DEV)/bin/ruff format --check
 	$(DEV)/bin/mypy
-	$(DEV)/bin/mypy benchmarks/*.py scripts/*.py
+	$(DEV)/bin/mypy benchmarks/*.py scripts/*.py scripts/test-image
 	PYTHONPATH=clients/python/src $(DEV)/bin/lint-imports --no-logo
 
 format: dev-env ## Format the code and mend what can be mended without asking
