@@ -23,13 +23,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each process whole files, whose fixtures are the files' own, and all of TorchServe's to one."""
+    """Give each process whole files, whose fixtures are the files' own; all of TorchServe's to one, and all
+    that need a browser.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            shared = "tests/serving/torchserve/"
-            return shared if nodeid.startswith(shared) else str(super()._split_scope(nodeid))
+            for shared in ("tests/serving/torchserve/", "tests/playground/"):
+                if nodeid.startswith(shared):
+                    return shared
+            return str(super()._split_scope(nodeid))
 
     return ByFile(config, log)
 

@@ -27,6 +27,7 @@ STATIC = Path(__file__).parent / "static"
 #: answered under ``examples/``, beside the static files.
 EXAMPLES = Path(__file__).parent / "examples"
 EXAMPLES_INDEX = "index.json"
+EXAMPLES_PREFIX = "examples/"
 
 #: In place of a digest where files are read anew each time.
 UNHASHED = "unhashed"
@@ -120,6 +121,11 @@ class PackedAssets:
         """The file of that name, if the digest is that of these files."""
         return self._files.get(name) if digest == self.digest else None
 
+    def static(self) -> list[Asset]:
+        """The page and its files, without the examples."""
+        files = [asset for name, asset in self._files.items() if not name.startswith(EXAMPLES_PREFIX)]
+        return [self._page, *files]
+
 
 class LooseAssets:
     """Files that are read anew each time, for who is writing them.
@@ -149,7 +155,7 @@ class LooseAssets:
 
 def _list(directory: Path) -> dict[str, Path]:
     """Every file by its name, e.g. ``js/main.js``: a name that is asked for is looked up, and is no path."""
-    names = _names(EXAMPLES, "examples/") | _names(directory)
+    names = _names(EXAMPLES, EXAMPLES_PREFIX) | _names(directory)
     if PAGE not in names:
         raise UsageError(
             f"{directory} has no {PAGE}.", hint="HOLDFAST_PLAYGROUND_DIR names the folder that has it."

@@ -28,41 +28,72 @@ def free_port() -> int:
         return port
 
 
-@contextmanager
-def running_gateway(store: Path, **settings: str) -> Iterator[str]:
-    """Start ``holdfast serve`` on ``store``, wait until it is ready, and stop it in the end.
+class GatewayProcess:
+    """``holdfast serve``, which can be stopped, and started again at the same address.
 
     Args:
         store: The model store that it serves.
         settings: More environment variables, e.g. ``HOLDFAST_BACKEND="torchserve"``.
-
-    Returns:
-        Its URL.
     """
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "HOLDFAST_PORT": str(port),
-        "HOLDFAST_MODEL_STORE": str(store),
-        **settings,
-    }
-    # A file and not a pipe: nobody reads while the gateway logs, and a full pipe would stop it.
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "holdfast", "serve"], env=environment, stdout=output, stderr=output
+
+    def __init__(self, store: Path, **settings: str) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "HOLDFAST_PORT": str(port),
+            "HOLDFAST_MODEL_STORE": str(store),
+            **settings,
+        }
+        # A file and not a pipe: nobody reads while the gateway logs, and a full pipe would stop it.
+        self._output: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "holdfast", "serve"],
+            env=self._environment,
+            stdout=self._output,
+            stderr=self._output,
         )
+        _wait_until_ready(self.url, self._process, self._output)
+
+    def stop(self) -> None:
+        """Stop it, if it runs, and wait until it is gone."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
         try:
-            _wait_until_ready(url, process, output)
-            yield url
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def close(self) -> None:
+        """Stop it for good."""
+        self.stop()
+        self._output.close()
+
+
+@contextmanager
+def gateway_process(store: Path, **settings: str) -> Iterator[GatewayProcess]:
+    """Start a :class:`GatewayProcess`, and stop it in the end."""
+    process = GatewayProcess(store, **settings)
+    try:
+        process.start()
+        yield process
+    finally:
+        process.close()
+
+
+@contextmanager
+def running_gateway(store: Path, **settings: str) -> Iterator[str]:
+    """The same, for those who need nothing but its URL."""
+    with gateway_process(store, **settings) as process:
+        yield process.url
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], output: IO[str]) -> None:
