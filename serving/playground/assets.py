@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from holdfast.errors import UsageError
+from serving.playground.modules import needed
 
 #: The page among the files, and what stands in it for the address of the others.
 PAGE = "index.html"
 PLACEHOLDER = "{{assets}}"
+#: The script that the page begins with, and what stands in it for the list of all that this one needs.
+MAIN = "js/main.js"
+MODULES = "{{modules}}"
 
 #: Where the files are, below which stands their digest.
 PREFIX = "/playground"
@@ -110,7 +114,8 @@ class PackedAssets:
     def __init__(self, directory: Path = STATIC) -> None:
         contents = {name: path.read_bytes() for name, path in _list(directory).items()}
         self.digest = _digest(contents)
-        self._page = _page(contents.pop(PAGE), self.digest)
+        scripts = needed(contents, MAIN) if MAIN in contents else []
+        self._page = _page(contents.pop(PAGE), self.digest, scripts)
         self._files = {name: Asset.make(name, content) for name, content in contents.items()}
 
     def page(self) -> Asset:
@@ -180,5 +185,7 @@ def _digest(contents: Mapping[str, bytes]) -> str:
     return whole.hexdigest()[:_DIGEST_LENGTH]
 
 
-def _page(content: bytes, digest: str) -> Asset:
-    return Asset.make(PAGE, content.replace(PLACEHOLDER.encode(), f"{PREFIX}/{digest}".encode()))
+def _page(content: bytes, digest: str, scripts: Sequence[str] = ()) -> Asset:
+    links = "\n    ".join(f'<link rel="modulepreload" href="{PLACEHOLDER}/{script}" />' for script in scripts)
+    page = content.decode("utf-8").replace(MODULES, links).replace(PLACEHOLDER, f"{PREFIX}/{digest}")
+    return Asset.make(PAGE, page.encode("utf-8"))
