@@ -55,6 +55,19 @@ async def test_markup_made_from_a_string_is_refused(opened: Page, watch: Watch) 
     assert "TrustedHTML" in str(refused)
 
 
+async def test_inline_script_is_not_run(opened: Page, watch: Watch) -> None:
+    watch.allow("script-src|inline script|TrustedScript|require-trusted-types-for")
+    ran = await opened.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.append("window.ran = true");
+          document.head.append(script);
+          return window.ran === true;
+        }"""
+    )
+    assert not ran
+
+
 async def test_what_is_not_accessible_is_found(opened: Page) -> None:
     await opened.evaluate(
         "() => { const image = document.createElement('img'); image.src = 'data:,'; "
