@@ -40,3 +40,17 @@ def before_add_examples(context: Any, examples: list[Any]) -> None:
     for example in examples:
         if str(example.media_type).startswith("image/"):
             example.body = solid_png("red")
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Watch every second attack: nobody makes up that the answer may come in events."""
+    del context, kwargs
+    global _attacks
+    if case.operation.path.endswith("/attack") and "Accept" not in case.headers:
+        _attacks += 1
+        if _attacks % 2:
+            case.headers["Accept"] = "text/event-stream"
+
+
+_attacks = 0

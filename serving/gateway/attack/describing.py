@@ -7,10 +7,11 @@ from typing import Any
 
 from holdfast.attacks.catalogue import catalogue
 from holdfast.attacks.description import parameters_of
+from serving.gateway import event_streams
 from serving.gateway.attack.request import AttackBody, AttackQuery
 from serving.gateway.attack.schemas import AttackAnswer, AttackProgress, AttackWaiting
-from serving.gateway.attack.streaming import MEDIA_TYPE as EVENT_STREAM
 from serving.gateway.examples import RED_PNG
+from serving.gateway.schemas import ProblemDocument
 from serving.gateway.uploads import FORM, IMAGE_TYPES, JSON
 
 _REFERENCE = "#/components/schemas/{}"
@@ -47,6 +48,16 @@ _TOLD = (
 )
 
 _EVENTS = {
+    kind: {"$ref": _REFERENCE.format(schema)}
+    for kind, schema in {
+        "waiting": AttackWaiting.__name__,
+        "progress": AttackProgress.__name__,
+        "result": AttackAnswer.__name__,
+        "problem": ProblemDocument.__name__,
+    }.items()
+}
+
+_EXAMPLE_OF_EVENTS = {
     "summary": "An attack that waits for another; its answer is cut short here",
     "value": 'event: waiting\ndata: {"waiting":1}\n\nevent: waiting\ndata: {"waiting":0}\n\n'
     'event: progress\ndata: {"done":8,"total":20,"seconds":0.101}\n\n'
@@ -121,7 +132,7 @@ def answers() -> dict[int | str, dict[str, Any]]:
             "headers": facts,
             "content": {
                 "image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}},
-                EVENT_STREAM: {"schema": {"type": "string"}, "examples": {"pgd": _EVENTS}},
+                **event_streams.describe(_EVENTS, example=_EXAMPLE_OF_EVENTS),
             },
         }
     }

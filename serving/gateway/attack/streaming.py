@@ -18,11 +18,10 @@ from serving.gateway.access_log import CLIENT_GONE, note_status
 from serving.gateway.attack.schemas import AttackProgress, AttackWaiting
 from serving.gateway.body import ClientGoneError
 from serving.gateway.disconnect import CancelOnDisconnect
+from serving.gateway.event_streams import MEDIA_TYPE
 from serving.gateway.problems import INTERNAL_ERROR, Problem
 
 logger = logging.getLogger(__name__)
-
-MEDIA_TYPE = "text/event-stream"
 
 #: Seconds from one report of an attack to the next at least.
 EVERY = 0.1

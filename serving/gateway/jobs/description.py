@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from serving.gateway import event_streams
 from serving.gateway.uploads import FORM, JSON
 from serving.jobs.examples import CAMPAIGN
 
@@ -75,11 +76,25 @@ TAKEN_ON: dict[int | str, dict[str, Any]] = {
     202: {"description": "The job, which has just begun, or had before.", "headers": _LOCATION}
 }
 
+_KINDS = ("queued", "running", "progress", "succeeded", "failed", "cancelled")
+
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "state": {"type": "string"},
+        "images": {"type": "integer"},
+        "share": {"type": "number"},
+        "run": {"type": "object"},
+        "error": {"type": "string"},
+    },
+    "required": ["state"],
+}
+
 #: The answer to who follows a job.
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events, each with its number as `id` and JSON as `data`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": event_streams.describe(dict.fromkeys(_KINDS, _EVENT)),
     }
 }
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from serving.attacking.base import Watcher
-from serving.gateway import problems
+from serving.gateway import event_streams, problems
 from serving.gateway.access import GatewayRoute, Handler, requires
 from serving.gateway.attack import describing, streaming
 from serving.gateway.attack.negotiation import choose_media_type
@@ -25,7 +25,7 @@ from serving.gateway.routing import route_key
 from serving.gateway.services import services_of
 
 _JSON, _PNG = "application/json", "image/png"
-_OFFERED = (_JSON, _PNG, streaming.MEDIA_TYPE)
+_OFFERED = (_JSON, _PNG, event_streams.MEDIA_TYPE)
 
 
 class AttackRoute(GatewayRoute):
@@ -133,7 +133,7 @@ async def _attack(request: Request, model: str, version: str | None) -> Response
                 )
                 return answer.model_dump_json(exclude_none=True, by_alias=True)
 
-            if media_type == streaming.MEDIA_TYPE:
+            if media_type == event_streams.MEDIA_TYPE:
                 return await streaming.stream(request, carry_out, held.pop_all().close)
             content = await carry_out()
     return Response(content, media_type=_JSON, headers={"Vary": "Accept"})
