@@ -121,7 +121,11 @@ def attack(
     ] = None,
     out: Annotated[
         Path | None,
-        _option("Write the images, their perturbations and the record here.", panel=_RESULTS, metavar="DIR"),
+        _option(
+            "Write the images, their perturbations and, without --server, the record here.",
+            panel=_RESULTS,
+            metavar="DIR",
+        ),
     ] = None,
     float_images: Annotated[
         bool, _option("Write the exact float images too, as .npy.", "--float", panel=_RESULTS)
@@ -160,6 +164,10 @@ def attack(
     With --server, BUNDLE is a model of that gateway, and each attack on each image is a request to it.
     """
     if listing:
+        if server is not None:
+            raise UsageError(
+                "--list is about the attacks of this Holdfast.", hint=f"A gateway's: curl {server}/v1/attacks"
+            )
         _list(attacks, json=json)
         return
     if bundle is None or not images:
@@ -184,6 +192,7 @@ def attack(
             options=options,
             settings=settings or [],
             out=out,
+            force=force,
         )
         attack_there(asked, json=json)
         return

@@ -5,6 +5,7 @@ The gateway is the one at --server, or at HOLDFAST_URL, or on this machine.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,16 @@ Server = Annotated[
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", show_default=False, help="The job's id.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for other programs.")]
+
+
+class LabelSource(StrEnum):
+    """Whose word counts for what an image is of."""
+
+    AUTO = "auto"
+    MODEL = "model"
+    FOLDER = "folder"
+    FILE = "file"
+    ARRAY = "array"
 
 
 @app.callback()
@@ -60,8 +71,9 @@ def create(
         typer.Option("--set", metavar="NAME=VALUE", help="A parameter for every attack that has it."),
     ] = None,
     labels: Annotated[
-        str, typer.Option(help="Whose word counts: auto, model, folder, file or array.")
-    ] = "auto",
+        LabelSource,
+        typer.Option(help="Whose word counts; auto: the array's where there is one, else the model's."),
+    ] = LabelSource.AUTO,
     dataset: Annotated[
         str | None, typer.Option(help="A data set of the gateway, in place of images.")
     ] = None,
@@ -88,7 +100,7 @@ def create(
             attacks=attacks or ["pgd"],
             parameters=parameters,
             dataset=None if dataset is None else DatasetChoice(dataset, first, count),
-            labels=labels,
+            labels=labels.value,
             float_images=float_images,
             name=name,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from holdfast.commands.jobs import app
 from holdfast.commands.remote.attack import _show
 from holdfast.errors import HoldfastError, UsageError
 from holdfast_client import AttackProgress
+from serving.keys.store import KeyStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +55,117 @@ def test_images_are_classified_there(capsys: pytest.CaptureFixture[str], url: st
     assert (outcome.code, outcome.err) == (0, "")
     assert "red" in outcome.out
     assert "green" not in outcome.out
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, Path]]:
+    """A gateway that asks for keys, one of scope classify, and its store with a model that offers IMT."""
+    place = tmp_path_factory.mktemp("keyed")
+    store = place / "store"
+    shutil.copytree(ROOT / "model_store" / "atld-cifar10", store / "atld-cifar10")
+    token, _ = KeyStore(place / "keys.json").create("shop", ("classify",))
+    settings = {"HOLDFAST_KEYS_FILE": str(place / "keys.json"), "HOLDFAST_MAX_BATCH": "2"}
+    with running_gateway(store, **settings) as started:
+        yield started, token.reveal(), store
+
+
+SHIP = ROOT / "examples" / "images" / "ship.png"
+
+
+@pytest.mark.parametrize("defence", ["default", "none", "imt", "imt+"])
+def test_gateway_and_this_machine_say_the_same_behind_a_defence(
+    defence: str,
+    capsys: pytest.CaptureFixture[str],
+    keyed: tuple[str, str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, key, store = keyed
+    monkeypatch.setenv("HOLDFAST_API_KEY", key)
+    asked = ("classify", SHIP, "--model", "atld-cifar10", "--defence", defence, "--json")
+    (there,) = json.loads(invoke(capsys, *asked, "--server", url).out)["images"]
+    answer = json.loads(invoke(capsys, *asked, "--store", store).out)
+    (here,) = answer["images"]
+    assert answer["defence"] == there["defence"] == ("none" if defence == "default" else defence)
+    assert here["label"] == there["label"] == "ship"
+    assert here["probability"] == pytest.approx(there["probability"], abs=1e-4)
+    assert here["manifold"] == {
+        "score": pytest.approx(there["manifold"]["score"], abs=1e-4),
+        "evidence": "discriminator",
+        "verdict": there["manifold"]["verdict"],
+        **({"moved": pytest.approx(there["manifold"]["moved"], abs=1e-4)} if "imt" in defence else {}),
+    }
+
+
+def test_defence_that_is_not_offered_is_an_error_here_too(
+    capsys: pytest.CaptureFixture[str], images: Path, tiny_store: Path
+) -> None:
+    outcome = invoke(capsys, "classify", images, "--store", tiny_store, "--defence", "imt")
+    assert outcome.code == 2
+    assert "does not offer 'imt'" in outcome.err
+    assert "Hint: It offers: none." in outcome.err
+
+
+def test_key_that_is_missing_wrong_or_for_something_else_is_said(
+    capsys: pytest.CaptureFixture[str], keyed: tuple[str, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, key, _ = keyed
+    for wrong in ("", "wrong"):
+        monkeypatch.setenv("HOLDFAST_API_KEY", wrong)
+        outcome = invoke(capsys, "models", "--server", url)
+        assert outcome.code == 1
+        assert "This needs a valid key" in outcome.err
+        assert "Hint: The key that is sent is the one in HOLDFAST_API_KEY." in outcome.err
+    monkeypatch.setenv("HOLDFAST_API_KEY", key)
+    for command in (["attack", "atld-cifar10", SHIP.parent], ["jobs", "list"]):
+        outcome = invoke(capsys, *command, "--server", url)
+        assert (outcome.code, outcome.out) == (1, "")
+        assert outcome.err.count("with the scope attack; this one has classify") == 1
+
+
+def test_what_is_wrong_with_all_images_is_said_once(
+    capsys: pytest.CaptureFixture[str], url: str, images: Path
+) -> None:
+    classified = invoke(capsys, "classify", images, "--server", url, "--defence", "imt")
+    assert (classified.code, classified.out) == (1, "")
+    assert classified.err.count("does not offer the defence 'imt'") == 1
+    asked = ("attack", "tiny", images, "--server", url)
+    for wrong, words in (
+        (("--defence", "imt"), "does not offer the defence 'imt'"),
+        (("--attack", "magic"), "There is no attack 'magic'"),
+        (("--set", "stepz=3"), "stepz: There is nothing of this name"),
+        (("--label", "purple"), "purple"),
+    ):
+        attacked = invoke(capsys, *asked, *wrong)
+        assert (attacked.code, attacked.out) == (1, "")
+        assert attacked.err.count(words) == 1
+
+
+def test_attack_that_cannot_be_leaves_what_others_found(
+    capsys: pytest.CaptureFixture[str], url: str, images: Path
+) -> None:
+    outcome = invoke(capsys, "attack", "tiny", images, "--server", url, "-a", "fgsm", "-a", "magic", "--json")
+    assert outcome.code == 1
+    answer = json.loads(outcome.out)
+    assert [each["attack"]["name"] for each in answer["results"]] == ["fgsm", "fgsm"]
+    assert [each["attack"] for each in answer["failures"]] == ["magic"]
+
+
+def test_folder_of_results_is_not_written_over(
+    capsys: pytest.CaptureFixture[str], url: str, images: Path, tmp_path: Path
+) -> None:
+    (images / "red" / "0.webp").write_bytes((images / "red" / "0.png").read_bytes())
+    asked = ("attack", "tiny", images / "red", "--server", url, "-a", "fgsm", "--out", tmp_path / "out")
+    assert invoke(capsys, *asked).code == 0
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png"))
+    assert [each for each in written if "/adversarial/" in each] == [
+        "fgsm/adversarial/0-2.png",
+        "fgsm/adversarial/0.png",
+    ]
+    assert len([each for each in written if "/perturbation/" in each]) == 2
+    again = invoke(capsys, *asked)
+    assert again.code == 2
+    assert "is not empty" in again.err
+    assert invoke(capsys, *asked, "--force").code == 0
 
 
 def test_image_that_is_none_does_not_stop_the_others(
@@ -116,7 +229,7 @@ def test_images_are_attacked_there(
     assert [each["attack"]["name"] for each in results] == ["pgd", "pgd", "fgsm", "fgsm"]
     assert results[0]["attack"]["parameters"]["steps"] == 5
     assert [each["outcome"] for each in results] == ["held", "fooled", "held", "fooled"]
-    assert len(list((tmp_path / "out").rglob("*.png"))) == 4
+    assert len(list((tmp_path / "out").rglob("adversarial/*/*.png"))) == 4
     outcome = invoke(capsys, "attack", "tiny", images, "--server", url, "--cost")
     assert outcome.code == 2
     assert "--cost is for attacks on this machine" in outcome.err
@@ -155,7 +268,20 @@ def test_gateway_that_is_not_there_is_an_error_of_one_line(
     outcome = invoke(capsys, "classify", images, "--server", f"http://127.0.0.1:{free_port()}")
     assert outcome.code == 1
     assert "cannot be reached" in outcome.err
+    assert "Hint: Is a gateway running there?" in outcome.err
     assert invoke(capsys, "models", "--server", "nowhere").code == 2
+
+
+def test_list_of_attacks_is_not_the_gateways(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    outcome = invoke(capsys, "attack", "--list", "--server", url)
+    assert outcome.code == 2
+    assert f"curl {url}/v1/attacks" in outcome.err
+
+
+def test_labels_are_of_a_known_source(url: str, images: Path) -> None:
+    outcome = jobs("create", images, "--model", "tiny", "--labels", "nonsense", "--server", url)
+    assert outcome.exit_code == 2
+    assert "'auto', 'model', 'folder', 'file', 'array'" in outcome.output
 
 
 def test_without_the_client_the_command_says_how_to_have_it() -> None:

@@ -92,18 +92,29 @@ class OutputFolder:
         Raises:
             HoldfastError: A file cannot be written.
         """
-        stem = self._stems[file]
         picture = perturbation_picture(original, adversarial, extent)
-        record = FilesRecord(
-            adversarial=f"{attack}/adversarial/{stem}.png",
-            perturbation=f"{attack}/perturbation/{stem}.x{picture.scale:.3g}.png",
-            perturbation_scale=picture.scale,
-            float_image=f"{attack}/float/{stem}.npy" if self._float_images else None,
-        )
-        self._put(record.adversarial, encode_png(adversarial))
-        self._put(record.perturbation, picture.png())
+        record = self.write_pictures(attack, file, encode_png(adversarial), picture.png(), picture.scale)
         if record.float_image is not None:
             self._put(record.float_image, npy.encode(adversarial[None]))
+        return record
+
+    def write_pictures(
+        self, attack: str, file: ImageFile, adversarial: bytes, perturbation: bytes, scale: float
+    ) -> FilesRecord:
+        """Write an adversarial image, and what was changed, ``scale`` times larger than life; both are PNG.
+
+        Raises:
+            HoldfastError: A file cannot be written.
+        """
+        stem = self._stems[file]
+        record = FilesRecord(
+            adversarial=f"{attack}/adversarial/{stem}.png",
+            perturbation=f"{attack}/perturbation/{stem}.x{scale:.3g}.png",
+            perturbation_scale=scale,
+            float_image=f"{attack}/float/{stem}.npy" if self._float_images else None,
+        )
+        self._put(record.adversarial, adversarial)
+        self._put(record.perturbation, perturbation)
         return record
 
     def write_record(self, record: Record) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from holdfast.commands.remote.connection import as_json, connected
+from holdfast.commands.remote.connection import as_json, connected, is_about_one_image
 from holdfast.errors import UsageError
 from holdfast.image_files import ImageFile, find_images
 
@@ -32,7 +32,8 @@ class RemoteAttacks:
         label: The class of all images, if it is not what the model says of each.
         options: Parameters for every attack.
         settings: More of them, as ``[ATTACK.]NAME=VALUE``.
-        out: Where to write the adversarial images, if anywhere.
+        out: Where to write the adversarial images and pictures of what was changed, if anywhere.
+        force: Write there even if there is something already.
     """
 
     server: str
@@ -44,6 +45,7 @@ class RemoteAttacks:
     options: Mapping[str, str]
     settings: Sequence[str] = ()
     out: Path | None = None
+    force: bool = False
 
     def parameters(self, attack: str) -> dict[str, Any]:
         """The parameters of an attack, as JSON has them.
@@ -65,20 +67,27 @@ class RemoteAttacks:
 def attack_there(asked: RemoteAttacks, *, json: bool) -> None:
     """Attack images by a gateway; one that cannot be attacked does not stop the others.
 
+    What is wrong with all of them, such as a parameter that there is not, ends its attack.
+
     Raises:
-        UsageError: There are no images, or a setting is none.
-        HoldfastError: The gateway cannot be reached.
+        UsageError: There are no images, or a setting is none, or there is something where to write.
+        HoldfastError: The gateway cannot be reached, or refuses all of them.
         typer.Exit: An image could not be attacked.
     """
     from holdfast.console import print_json, progress, stderr, stdout
 
     files = find_images(asked.images)
     parameters = {attack: asked.parameters(attack) for attack in asked.attacks}
+    output = None
+    if asked.out is not None:
+        from holdfast.commands.attacking.files import OutputFolder
+
+        output = OutputFolder.prepare(asked.out, files, force=asked.force)
     results: list[tuple[ImageFile, AttackResult]] = []
     failures: list[tuple[ImageFile, str, str]] = []
     total = len(files) * len(asked.attacks)
     with connected(asked.server) as client, progress("Attacking", total, unit="images") as bar:
-        from holdfast_client import InvalidRequestError, TooLargeError, UnsupportedMediaTypeError
+        from holdfast_client import APIError, ImageInputError
 
         over = 0
         for attack in asked.attacks:
@@ -93,12 +102,20 @@ def attack_there(asked: RemoteAttacks, *, json: bool) -> None:
                         parameters=parameters[attack],
                         progress=partial(_show, bar, over, f"{attack}, {file}"),
                     )
-                except (InvalidRequestError, TooLargeError, UnsupportedMediaTypeError) as error:
+                except (APIError, ImageInputError) as error:
+                    of_all = not is_about_one_image(error)
+                    if of_all and not results:
+                        raise
                     failures.append((file, attack, str(error)))
+                    if of_all:
+                        break
                 else:
                     results.append((file, result))
-                    if asked.out is not None:
-                        _write(asked.out, attack, file, result)
+                    if output is not None:
+                        picture = result.perturbation
+                        output.write_pictures(
+                            attack, file, result.adversarial.png, picture.png, picture.scale
+                        )
                 over += 1
                 bar.update(over, note="")
     if json:
@@ -112,7 +129,8 @@ def attack_there(asked: RemoteAttacks, *, json: bool) -> None:
             }
         )
     else:
-        stdout.print(_table(results))
+        if results:
+            stdout.print(_table(results))
         for meaning in dict.fromkeys(flag.meaning for _, result in results for flag in result.flags):
             stdout.print(f"Doubt: {meaning}", markup=False, style="yellow", soft_wrap=True)
     for file, attack, words in failures:
@@ -153,12 +171,6 @@ def _table(results: Sequence[tuple[ImageFile, AttackResult]]) -> Any:
             f"{result.counts.queries:,}",
         )
     return listing
-
-
-def _write(out: Path, attack: str, file: ImageFile, result: AttackResult) -> None:
-    place = (out / attack / file.place).with_suffix(".png")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    result.adversarial.save(place)
 
 
 def _value(text: str) -> Any:

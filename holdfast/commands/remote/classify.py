@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from holdfast.commands.remote.connection import as_json, connected
+from holdfast.commands.remote.connection import as_json, connected, is_about_one_image
 from holdfast.image_files import find_images
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _BAR_WIDTH = 32
 
 
-def classify_there(server: str, images: Sequence[Path], *, model: str | None, top_k: int, json: bool) -> None:
+def classify_there(
+    server: str, images: Sequence[Path], *, model: str | None, defence: str, top_k: int, json: bool
+) -> None:
     """Classify images by a gateway, several at a time; one that cannot be used does not stop the others.
 
     Raises:
@@ -31,12 +33,12 @@ def classify_there(server: str, images: Sequence[Path], *, model: str | None, to
 
     paths = [file.path for file in find_images(images)]
     with connected(server) as client:
-        from holdfast_client import APIConnectionError, AuthenticationError, NotFoundError, Prediction
+        from holdfast_client import Prediction
 
-        answers = client.classify_many(paths, model=model, top_k=top_k, return_errors=True)
+        answers = client.classify_many(paths, model=model, defence=defence, top_k=top_k, return_errors=True)
         for answer in answers:
-            if isinstance(answer, APIConnectionError | AuthenticationError | NotFoundError):
-                raise answer  # what is wrong with one of these is wrong with all
+            if isinstance(answer, Exception) and not is_about_one_image(answer):
+                raise answer
     described: list[dict[str, Any]] = []
     failed = 0
     for path, answer in zip(paths, answers, strict=True):

@@ -23,6 +23,13 @@ ServerOption = Annotated[
 ]
 
 
+#: Problems with status 422 that are an image's own.
+_OF_AN_IMAGE = frozenset({"not-an-image", "empty-image", "truncated-image", "damaged-image"})
+
+_AWAY = "Is a gateway running there? 'holdfast serve' starts one."
+_KEY = "The key that is sent is the one in HOLDFAST_API_KEY."
+
+
 @contextmanager
 def connected(server: str | None) -> Iterator[Holdfast]:
     """A client of the gateway at ``server``, or where ``HOLDFAST_URL`` says.
@@ -47,9 +54,26 @@ def connected(server: str | None) -> Iterator[Holdfast]:
         raise UsageError(error.message, hint=error.hint) from error
     except sdk.ProblemError as error:
         found = f" (request {error.request_id})" if error.request_id else ""
-        raise HoldfastError(f"{error.problem.title}: {error.message}{found}", hint=error.hint) from error
+        hint = _KEY if isinstance(error, sdk.AuthenticationError) else error.hint
+        raise HoldfastError(f"{error.problem.title}: {error.message}{found}", hint=hint) from error
     except sdk.HoldfastError as error:
-        raise HoldfastError(error.message, hint=error.hint) from error
+        away = isinstance(error, sdk.APIConnectionError) and not isinstance(error, sdk.APITimeoutError)
+        raise HoldfastError(error.message, hint=error.hint or (_AWAY if away else "")) from error
+
+
+def is_about_one_image(error: Exception) -> bool:
+    """Whether what is wrong may be so with one image alone; else it is wrong with every other, too."""
+    import holdfast_client as sdk
+
+    if isinstance(error, sdk.InvalidRequestError):
+        return error.kind in _OF_AN_IMAGE
+    of_all = (
+        sdk.APIConnectionError,
+        sdk.AuthenticationError,
+        sdk.PermissionDeniedError,
+        sdk.NotFoundError,
+    )
+    return isinstance(error, sdk.ImageInputError | sdk.APIError) and not isinstance(error, of_all)
 
 
 def as_json(value: Any) -> Any:
