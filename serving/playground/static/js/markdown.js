@@ -8,11 +8,11 @@ import { html } from "./dom.js";
 import { blocks } from "./markdown-blocks.js";
 
 /** @param {{text: string, level?: number}} props the level is that of the first heading */
-export const Markdown = ({ text, level = 1 }) => html`${blocks(text).map((block) => html`<${Block} block=${block} level=${level} />`)}`;
+export const Markdown = ({ text, level = 1 }) => html`${blocks(text).map((block, i) => html`<${Block} block=${block} level=${level} place=${String(i + 1)} />`)}`;
 
-function Block({ block, level }) {
+function Block({ block, level, place }) {
   const { kind } = block;
-  const nested = (list) => list.map((each) => html`<${Block} block=${each} level=${level} />`);
+  const nested = (list) => list.map((each, i) => html`<${Block} block=${each} level=${level} place=${`${place}.${i + 1}`} />`);
   if (kind === "heading") {
     const Heading = `h${Math.min(6, level + block.depth - 1)}`;
     return html`<${Heading} id=${idOf(slug(block.text))}>${inline(block.text)}<//>`;
@@ -26,17 +26,17 @@ function Block({ block, level }) {
     <//>`;
   }
   if (kind === "rule") return html`<hr />`;
-  if (kind === "table") return html`<${Table} table=${block} />`;
+  if (kind === "table") return html`<${Table} table=${block} place=${place} />`;
   return html`<p>${inline(block.text)}</p>`;
 }
 
-function Table({ table: { head, aligns, rows } }) {
+function Table({ table: { head, aligns, rows }, place }) {
   const named = head.some(Boolean);
   const side = (i) => (aligns[i] === "right" ? "number" : undefined);
   return html`
-    <div class="scroll" tabindex="0" role="region" aria-label="Table">
+    <div class="scroll" tabindex="0" role="region" aria-label="Table, part ${place}">
       <table class="plain">
-        ${named && html`<thead><tr>${head.map((cell, i) => html`<th scope="col" class=${side(i)}>${inline(cell)}</th>`)}</tr></thead>`}
+        ${named && html`<thead><tr>${head.map((cell, i) => (cell ? html`<th scope="col" class=${side(i)}>${inline(cell)}</th>` : html`<td></td>`))}</tr></thead>`}
         <tbody>
           ${rows.map((row) => html`
             <tr>

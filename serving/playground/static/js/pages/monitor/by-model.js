@@ -22,7 +22,7 @@ export const Models = ({ models, rates }) => html`
     ${models.length === 0
       ? html`<p class="help">No image was classified.</p>`
       : html`
-          <div class="scroll" tabindex="0" role="region" aria-labelledby="by-model">
+          <div class="scroll" tabindex="0" role="region" aria-label="By model and defence, the table">
             <table class="plain monitored by-model">
               <thead>
                 <tr>
@@ -75,7 +75,7 @@ export function Attacked({ attacked }) {
   return html`
     <section class="card" aria-labelledby="attacked">
       <h2 id="attacked">Attacks on demand</h2>
-      <div class="scroll" tabindex="0" role="region" aria-labelledby="attacked">
+      <div class="scroll" tabindex="0" role="region" aria-label="Attacks on demand, the table">
         <table class="plain monitored">
           <thead><tr><th>Attack</th><th>Model</th><th>Through</th><th class="number">Fooled</th><th class="number">Held</th><th class="number">p50</th><th class="number">p95</th></tr></thead>
           <tbody>
