@@ -32,7 +32,7 @@ export function MonitorPage() {
     </div>
     ${error && html`
       <${ProblemNote} problem=${error} retry=${retry}>
-        ${error.kind === "missing-scope" && html`<span class="help">What everybody asked is for a key with the scope <code>metrics</code>.</span>`}
+        ${error.kind === "missing-scope" && html`<p class="help">What everybody asks is for a key with the scope <code>admin</code>, or for all with <code>HOLDFAST_METRICS_OPEN=1</code>.</p>`}
       <//>
     `}
     ${report ? html`<${Report} report=${report} at=${at} />` : !error && html`<${Loading} what="Asking for the last minutes …" />`}

@@ -34,8 +34,14 @@ export function Suspicion({ models, rates }) {
       </div>
     `;
   }
-  const judging = all.some((each) => each.of > 0);
-  return html`<p class="help">${judging ? "There are too few judged images to tell whether more are suspect than natural ones would give." : "No model that was asked judges whether an image is natural."}</p>`;
+  return html`<p class="help">${unsaid(all.map((each) => each.kind))}</p>`;
+}
+
+/** Why nothing can be said. */
+function unsaid(kinds) {
+  if (kinds.includes("few")) return "There are too few judged images to tell whether more are suspect than natural ones would give.";
+  if (kinds.includes("unknown")) return "Which share of natural images is suspect is not known: asking about models needs a key with the scope “classify” as well.";
+  return "No model that was asked judges whether an image is natural.";
 }
 
 const sentence = ({ total, of, share, rate }) =>
