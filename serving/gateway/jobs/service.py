@@ -7,19 +7,18 @@ request that needs it, or at the start where there may be jobs from before.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
-from urllib.parse import quote, urlencode
 
 from holdfast.errors import HoldfastError
 from holdfast.images import ImageLimits
 from holdfast.manifest import InputSpec
 from serving.gateway.admission import Admission
+from serving.gateway.jobs.images import render
 from serving.gateway.jobs.refusals import refusal
 from serving.gateway.jobs.upload import Submission
 from serving.gateway.lifecycle import Lifecycle
@@ -187,19 +186,8 @@ class JobService:
         return await self._ask(lambda parts: parts.gallery.find(parts.reader.row(job, owner).id, wanted), job)
 
     def render_images(self, page: Page) -> Iterator[bytes]:
-        """A page as the JSON of a :class:`serving.jobs.views.JobImages`; to be iterated in a thread."""
-        following = None
-        if page.more is not None:
-            wanted = page.wanted
-            query = [("run", wanted.run), *(("outcome", each) for each in wanted.outcomes)]
-            query += [("first", page.more), ("count", wanted.count)]
-            following = f"/v1/jobs/{page.job}/images?{urlencode(query, quote_via=quote)}"
-        yield f'{{"total":{page.total},"next":{json.dumps(following)},"images":['.encode()
-        separator = ""
-        for image in self._open().gallery.read(page, self._input_of(page.run)):
-            yield f"{separator}{image.model_dump_json()}".encode()
-            separator = ","
-        yield b"]}"
+        """See :func:`serving.gateway.jobs.images.render`; to be iterated in a thread."""
+        return render(page, self._open().gallery.read(page, self._input_of(page.run)))
 
     def _input_of(self, run: Row[Any]) -> InputSpec | None:
         """What the model of a run takes, if it is served."""
