@@ -1,0 +1,1 @@
+"""Who asks a gateway for what: a module for each kind of caller."""
