@@ -11,7 +11,8 @@ import gevent
 from gevent.pool import Group
 from locust import FastHttpUser, tag
 from locust.env import Environment
-from locust.exception import CatchResponseError, StopTest
+from locust.exception import CatchResponseError, StopTest, StopUser
+from locust.user.task import LOCUST_STATE_STOPPING
 
 from loadtests import images, session
 from loadtests.answers import Answer, Judge, judge, pause_after
@@ -65,6 +66,7 @@ class GatewayUser(FastHttpUser):
         agent.redirect_response_codes = frozenset()
         self._key = key_headers()
         self._back_at = 0.0
+        self._leaving = False
         self._mix = list(self.tasks)
         self._arrivals: Arrivals | None = None
         self._on_their_way = Group()
@@ -148,9 +150,18 @@ class GatewayUser(FastHttpUser):
         self.end(name, method, start, Outcome.ANSWERED, size)
         return answer
 
+    def stop(self, force: bool = False) -> Any:
+        """Stop: at once if it waits, else after its task; see :meth:`begin`."""
+        self._leaving = True
+        return super().stop(force)  # type: ignore[no-untyped-call]
+
     def begin(self, name: str) -> Start:
         """Enter that a request is to begin: when it arrived, or now."""
         current = gevent.getcurrent()
+        if self._leaving and current is self.greenlet and self._state != LOCUST_STATE_STOPPING:
+            # Locust ends users that wait, and one whose wait is over at this moment would begin a request and
+            # be ended in the middle of it.
+            raise StopUser
         start: Start | None = getattr(current, "arrival", None)
         if start is None:
             start = Start.now()
