@@ -39,6 +39,11 @@ def add(histogram: Histogram, other: Mapping[int, int]) -> None:
         histogram[bucket] = histogram.get(bucket, 0) + times
 
 
+def within(histogram: Mapping[int, int], milliseconds: float) -> int:
+    """How many latencies are no longer than that, to the width of a bucket."""
+    return sum(times for bucket, times in histogram.items() if middle_of(bucket) <= milliseconds)
+
+
 def quantile(histogram: Mapping[int, int], share: float, endless: int = 0) -> float | None:
     """The latency within which a share of all requests had their answer (nearest rank), in milliseconds.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loadtests.histogram import within
 from loadtests.ledger import Ledger
 
 
@@ -48,7 +49,7 @@ class Level:
         load: Users, or arrivals per second.
         seconds: How long it was measured.
         requests: Requests that were to begin in that time.
-        per_second: Right answers to them, per second.
+        per_second: Answers to them within the limit on the p99, per second: what the server was good for.
         p50: Milliseconds; infinite where that many never had an answer, None where there was no request.
         p99: Milliseconds, likewise.
         lost: The share that failed, was refused, or had no answer.
@@ -86,7 +87,7 @@ def measure(ledger: Ledger, period: Period, limits: Limits) -> Level | None:
         load=period.load,
         seconds=seconds,
         requests=requests,
-        per_second=cell.answered / seconds,
+        per_second=within(cell.latencies, limits.p99) / seconds,
         p50=cell.quantile(0.5),
         p99=p99,
         lost=lost,

@@ -93,7 +93,7 @@ class Summary:
             lines += [
                 "",
                 *_table(
-                    (self.unit, "requests", "answered/s", "p50", "p99", "lost", ""),
+                    (self.unit, "requests", "in time/s", "p50", "p99", "lost", ""),
                     [_level(level) for level in self.levels],
                 ),
             ]
@@ -110,7 +110,7 @@ class Summary:
         kept = f"p99{whose} within {limits.p99:g} ms and at most {limits.fail_ratio:.1%} lost"
         if knee.level is None:
             return f"Knee: none. The lowest level already goes beyond {kept}."
-        found = f"{knee.level.load:g} {self.unit}, {knee.level.per_second:.1f} answered per second"
+        found = f"{knee.level.load:g} {self.unit}, {knee.level.per_second:.1f} answered in time per second"
         if knee.beyond is None:
             return f"Knee: not reached. At {found}, the highest level, {kept} holds."
         return f"Knee: {found}, is the most with {kept}; {knee.beyond.load:g} {self.unit} is too much."

@@ -153,7 +153,7 @@ class GatewayUser(FastHttpUser):
     def stop(self, force: bool = False) -> Any:
         """Stop: at once if it waits, else after its task; see :meth:`begin`."""
         self._leaving = True
-        return super().stop(force)  # type: ignore[no-untyped-call]
+        return super().stop(force)
 
     def begin(self, name: str) -> Start:
         """Enter that a request is to begin: when it arrived, or now."""
