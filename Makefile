@@ -4,7 +4,7 @@ DEV := .venv-dev
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help serve test lint format bench hooks constraints clean serve-env dev-env
+.PHONY: help serve test lint format bench loadtest hooks constraints clean serve-env dev-env
 
 help: ## List the targets
 	@echo "Usage: make TARGET [PYTHON=python3.12]"
@@ -32,6 +32,9 @@ bench: dev-env ## Measure what docs/performance.md shows, on this machine
 	$(DEV)/bin/python benchmarks/gateway.py
 	$(DEV)/bin/python benchmarks/training_step.py
 
+loadtest: dev-env ## Load a gateway of its own for a minute and say what it bears (LOADTEST_ARGS="-- -u 50")
+	@$(DEV)/bin/python loadtests/run.py $(LOADTEST_ARGS)
+
 hooks: dev-env ## Run the same checks before every commit
 	$(DEV)/bin/pre-commit install
 
@@ -41,7 +44,7 @@ constraints: dev-env ## Pin the newest versions that fit pyproject.toml, in cons
 clean: ## Remove environments, caches and builds; data/ and runs/ stay
 	rm -rf .venv .venv-dev .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
 		.coverage build dist *.egg-info
-	find holdfast training serving tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find holdfast training serving loadtests tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 serve-env:
 	@scripts/venv $(SERVE) serve "the serving half, without torch: 300 MB, a minute or two the first time"
