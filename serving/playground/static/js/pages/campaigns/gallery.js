@@ -16,11 +16,18 @@ const OUTCOMES = { fooled: "It broke", held: "It held", "wrong before": "Wrong b
 
 const counted = (run, outcome) => run.record.totals[outcome.replace(" ", "_")];
 
+/** What there is to see of a run: what was looked at before, if it has such images. */
+const worthSeeing = (run, before = "") => [before, ...Object.keys(OUTCOMES)].find((each) => each && counted(run, each) > 0) || "fooled";
+
 export function Gallery({ id, runs }) {
   const [run, setRun] = useState(() => Math.max(0, runs.findIndex((each) => each.images_done > 0)));
-  const [outcome, setOutcome] = useState(() => Object.keys(OUTCOMES).find((each) => counted(runs[run], each) > 0) || "fooled");
+  const [outcome, setOutcome] = useState(() => worthSeeing(runs[run]));
   const [beside, setBeside] = useState(false);
   const [open, setOpen] = useState(null);
+  function look(next) {
+    setRun(next);
+    setOutcome(worthSeeing(runs[next], outcome));
+  }
   const found = usePages(at("v1", "jobs", id, "images"), run, outcome);
   return html`
     <section class="card gallery" aria-labelledby="gallery">
@@ -28,7 +35,7 @@ export function Gallery({ id, runs }) {
         <h2 id="gallery">Where it held, and where it broke</h2>
         ${runs.length > 1 && html`
           <label class="row narrow"><span class="sr">Run</span>
-            <select value=${run} onChange=${(event) => setRun(Number(event.currentTarget.value))}>
+            <select value=${run} onChange=${(event) => look(Number(event.currentTarget.value))}>
               ${runs.map((each, i) => html`<option value=${i}>${runName(each)}, ${budgetName(each.record.budget)}</option>`)}
             </select>
           </label>
@@ -49,7 +56,7 @@ export function Gallery({ id, runs }) {
       </ul>
       ${!found.images.length && !found.loading && !found.problem && html`<p class="help">There are none.</p>`}
       ${found.loading && html`<${Loading} what="Fetching images …" />`}
-      ${found.next !== null && !found.loading && html`
+      ${found.next && !found.loading && html`
         <div class="row"><button type="button" onClick=${found.more}><${Icon} name="plus" />More</button>
           <span class="help">${found.images.length.toLocaleString("en")} of ${count(found.total, "image")}</span></div>
       `}

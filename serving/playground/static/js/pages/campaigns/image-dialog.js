@@ -16,18 +16,18 @@ export function ImageDialog({ image, run, onClose }) {
 }
 
 function About({ image, run }) {
-  const { original, adversarial, label, before, after, outcome } = image;
+  const { original, adversarial, label, target, before, after, outcome } = image;
   return html`
     <p class="row">
       <span class="tag ${TONES[outcome] || "unsure"}">${outcome}</span>
-      <span>${runName(run)}; the image is labelled ${label}.</span>
+      <span>${runName(run)}; the image is labelled ${label}.${target && ` It was to become ${target}.`}</span>
     </p>
     <div class="about">
-      <${Picture} src=${dataUrl(original)} alt="The image" caption=${said(before)} />
-      ${adversarial && html`<${Difference} before=${dataUrl(original)} after=${dataUrl(adversarial)} />`}
+      ${original && html`<${Picture} src=${dataUrl(original)} alt="The image" caption=${said(before)} />`}
+      ${original && adversarial && html`<${Difference} before=${dataUrl(original)} after=${dataUrl(adversarial)} />`}
       ${adversarial && html`<${Picture} src=${dataUrl(adversarial)} alt="The adversarial image" caption=${said(after)} />`}
     </div>
-    <p class="help">L∞ ${budget(image.linf)}, L2 ${number(image.l2)}.${!adversarial && " There was nothing to attack, or the adversarial image was not kept."}</p>
+    <p class="help">L∞ ${budget(image.linf)}, L2 ${number(image.l2)}.${!adversarial && " The model was wrong before: there was nothing to attack."}</p>
     ${adversarial && html`<div class="row"><button type="button" onClick=${() => download(fromBase64(adversarial), `adversarial-${image.index}.png`)}>Save the adversarial PNG</button></div>`}
   `;
 }

@@ -62,6 +62,10 @@ function begin(models, model, attacks, query) {
 function Form({ chosen, models, attacks, model }) {
   const dataset = models.find((each) => chosen.models[each.name])?.dataset;
   const examples = useLoaded(() => (dataset ? examplesOf(dataset) : Promise.resolve([])), [dataset]);
+  useEffect(() => {
+    // Of other data there are none.
+    if (examples.data?.length === 0 && chosen.source === "examples") change({ source: "files", labels: "" });
+  }, [examples.data]);
   const taken = useMemo(
     () => (examples.data || []).filter((each) => !chosen.left.includes(each.url)),
     [examples.data, chosen.left],

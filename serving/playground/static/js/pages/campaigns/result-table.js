@@ -8,7 +8,7 @@ export function ResultTable({ result }) {
   const labelled = result.runs.some((run) => run.clean_accuracy);
   const distances = result.runs.some((run) => run.record.minimises);
   return html`
-    <div class="scroll" tabindex="0" role="region" aria-labelledby="result">
+    <div class="scroll" tabindex="0" role="region" aria-label="Each run">
       <table class="plain grouped">
         <thead>
           <tr>

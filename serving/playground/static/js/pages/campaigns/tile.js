@@ -1,6 +1,10 @@
 /** One image of a run: as it was; pointed at, as it was attacked. */
+import { Icon } from "../../components/icon.js";
 import { classes, html, useState } from "../../dom.js";
 import { dataUrl } from "../../images.js";
+
+/** The words beside it say what it is; there is none where the model is not served any more. */
+const Shown = ({ png }) => (png ? html`<img src=${dataUrl(png)} alt="" />` : html`<span class="no-picture"><${Icon} name="image" /></span>`);
 
 export const TONES = { fooled: "fooled", held: "held" };
 
@@ -16,8 +20,8 @@ export function Tile({ image, beside, onOpen }) {
       onClick=${() => onOpen(image)} onPointerEnter=${peek(true)} onPointerLeave=${peek(false)} onFocus=${peek(true)} onBlur=${peek(false)}>
       <span class="pair">
         ${beside
-          ? html`<img src=${dataUrl(original)} alt="" />${adversarial && html`<img src=${dataUrl(adversarial)} alt="" />`}`
-          : html`<img src=${dataUrl(attacked ? adversarial : original)} alt="" />${attacked && html`<span class="badge">attacked</span>`}`}
+          ? html`<${Shown} png=${original} />${adversarial && html`<${Shown} png=${adversarial} />`}`
+          : html`<${Shown} png=${attacked ? adversarial : original} />${attacked && html`<span class="badge">attacked</span>`}`}
       </span>
       <span class="said"><span>${before.label}</span>${changed && html`<strong>→ ${after.label}</strong>`}</span>
       ${before.label !== label && html`<span class="said help">is ${label}</span>`}

@@ -12,7 +12,7 @@ export function WorstCases({ cases }) {
     <section class="card" aria-labelledby="worst">
       <h2 id="worst">Attacks together</h2>
       <p class="help">An image counts as fooled if any of the attacks fooled it. Of several attacks, this is the figure to quote.</p>
-      <div class="scroll" tabindex="0" role="region" aria-labelledby="worst">
+      <div class="scroll" tabindex="0" role="region" aria-label="Each budget">
         <table class="plain">
           <thead><tr><th>Model</th><th>Defence</th><th>Attacks</th><th>Budget</th>${labelled && html`<th class="wider">Robust accuracy</th>`}<th class="number">Fooled</th><th class="number">Held</th><th class="number">Success</th></tr></thead>
           <tbody>
