@@ -105,7 +105,7 @@ async def test_campaign_is_begun_followed_and_read(page: Page) -> None:
     assert "runs.csv" in names
     assert any(name.endswith("fgsm-64-of-255/000000-red-1.png") for name in names)
     # The weakest image broke at the largest budget; the keyboard reaches what was made of it.
-    await page.get_by_label("Run").select_option(label="fgsm on tiny, L∞ 64/255")
+    await page.get_by_role("combobox", name="Run").select_option(label="fgsm on tiny, L∞ 64/255")
     await page.get_by_role("button", name="It broke 1").click()
     tile = page.get_by_role("button", name="red-1.png, red: fooled")
     original = await tile.locator("img").get_attribute("src")

@@ -73,7 +73,7 @@ export function Share({ share }) {
   if (!share) return "–";
   const [low, high] = share.interval;
   return html`
-    <div class="share">
+    <div class="accuracy">
       <span><strong>${percent(share.value)}</strong> ${bracket(share)}</span>
       <span class="interval" aria-hidden="true">
         <span class="between" style=${{ left: `${100 * low}%`, width: `${100 * (high - low)}%` }}></span>
