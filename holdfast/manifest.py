@@ -52,7 +52,10 @@ class ThreatModel(Record):
 
 
 class Architecture(Record):
-    """How to build the network again: a name in ``training.models`` and its arguments."""
+    """How to build the network again: a name in ``training.models`` and its arguments.
+
+    Of an imported network, whatever built it; see :class:`Imported`.
+    """
 
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -63,7 +66,9 @@ class Dataset(Record):
     """What the model was trained on."""
 
     name: str
-    train_images: Annotated[int, Field(ge=0)]
+    train_images: Annotated[
+        int | None, Field(ge=0, description="Null where nobody said, of an imported network.")
+    ]
     note: str = ""
 
 
@@ -74,10 +79,16 @@ class Parity(Record):
     batch_sizes: list[int]
     logits: Annotated[float, Field(ge=0, description="Largest absolute difference of a logit.")]
     gradient: Annotated[
-        float, Field(ge=0, description="Largest difference over the image's largest gradient.")
+        float | None,
+        Field(
+            ge=0,
+            description="Largest difference over the image's largest gradient; null where the bundle has no "
+            "gradient graph.",
+        ),
     ]
     gradient_sign: Annotated[
-        float, Field(ge=0, le=1, description="Share of equal signs where the gradient is not negligible.")
+        float | None,
+        Field(ge=0, le=1, description="Share of equal signs where the gradient is not negligible."),
     ]
 
 
@@ -90,6 +101,33 @@ class TrainingRun(Record):
     hardware: str
     seconds: Annotated[float, Field(ge=0, description="Wall time of the training loop.")]
     images_per_second: Annotated[float, Field(ge=0)] = 0.0
+
+
+class WeightsFile(Record):
+    """The file that an imported network's weights were read from."""
+
+    name: Annotated[str, Field(description="Without its directory.")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+#: What may not be known of an imported network, because nobody said it.
+Unstated = Literal["weights", "preprocessing", "classes", "dataset", "threat model", "images"]
+
+
+class Imported(Record):
+    """Where a network that Holdfast did not train comes from, and what nobody said of it.
+
+    Nothing here is ever imported or run when a bundle is opened: it is for people to read.
+    """
+
+    factory: Annotated[str, Field(description="What built the network, as package.module:attribute.")]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    weights: Annotated[
+        WeightsFile | None, Field(description="Null where the weights are those that it was built with.")
+    ] = None
+    unstated: Annotated[
+        list[Unstated], Field(description="What was assumed, for want of anybody saying it.")
+    ] = Field(default_factory=list)
 
 
 class Figure(Record):
@@ -221,7 +259,7 @@ class Calibration(Record):
 
 
 #: Came later than the first bundles: left out of a manifest, and of its digest, where there is none.
-_LATER = ("manifold", "imt", "calibration", "precision")
+_LATER = ("manifold", "imt", "calibration", "precision", "imported", "training")
 
 
 class Manifest(Record):
@@ -237,7 +275,8 @@ class Manifest(Record):
     created: datetime
     description: str = ""
     method: str
-    recipe: dict[str, Any]
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    imported: Imported | None = None
     dataset: Dataset
     classes: Annotated[list[str], Field(min_length=2)]
     input: InputSpec
@@ -249,7 +288,7 @@ class Manifest(Record):
     calibration: Calibration | None = None
     precision: Precision | None = None
     threat_model: ThreatModel
-    training: TrainingRun
+    training: TrainingRun | None = None
     parity: Parity
     libraries: dict[str, str]
     evaluations: list[Evaluation] = Field(default_factory=list)
@@ -281,6 +320,12 @@ class Manifest(Record):
     def _transformations_say_how_far(self) -> Manifest:
         if {"imt", "imt+"} & set(self.defences) and (self.imt is None or self.manifold is None):
             raise ValueError("the defences imt and imt+ need the sections imt and manifold")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_trained_it(self) -> Manifest:
+        if (self.training is None) != (self.imported is not None):
+            raise ValueError("a bundle has the section training or the section imported")
         return self
 
     def compute_digest(self) -> str:

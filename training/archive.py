@@ -132,6 +132,9 @@ def compare(bundle: Bundle, torchscript: Path) -> float:
 
 
 def _write_torchscript(bundle: Bundle, path: Path) -> None:
+    if bundle.manifest.imported is not None and TORCHSCRIPT in bundle.manifest.files:
+        path.write_bytes(bundle.path(TORCHSCRIPT).read_bytes())  # it cannot be written again without its code
+        return
     try:
         import torch
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from holdfast.bundle import CARD, Bundle, describe_files, write_manifest
 from holdfast.manifest import Evaluation, Manifest
+from training.card_imported import origin
 from training.card_measured import cell, evidence, figures, precision, share, threat
 
 
@@ -81,6 +82,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 def _summary(manifest: Manifest) -> Iterator[str]:
     channels, height, width = manifest.input.shape
+    imported = manifest.imported
     colours = "grey" if channels == 1 else "RGB"
     classes = manifest.classes
     budget = threat(manifest.threat_model)
@@ -94,8 +96,9 @@ def _summary(manifest: Manifest) -> Iterator[str]:
             "Task": f"tells {len(classes)} classes apart: {shown}",
             "Input": f"{width}x{height} {colours} images in [0, 1]; normalisation is part of the model",
             "Network": f"{manifest.architecture.name}, {manifest.architecture.parameters:,} parameters",
-            "Trained by": manifest.method,
-            "Threat model": f"an adversary who has the model and moves an image by {budget} at most",
+            "Trained by": manifest.method if imported is None else "somebody else; see below",
+            "Threat model": f"an adversary who has the model and moves an image by {budget} at most"
+            + ("; assumed" if imported is not None and "threat model" in imported.unstated else ""),
             "Defences at inference": ", ".join(manifest.defences),
             "Exported": f"{manifest.created:%Y-%m-%d %H:%M} UTC",
         }
@@ -104,12 +107,15 @@ def _summary(manifest: Manifest) -> Iterator[str]:
 
 def _training(manifest: Manifest) -> Iterator[str]:
     run, data = manifest.training, manifest.dataset
+    if run is None:
+        yield from origin(manifest)
+        return
     versions = ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items()))
     yield "## How it was trained"
     yield ""
     yield from _facts(
         {
-            "Data": f"{data.name}, {data.train_images:,} training images. {data.note}".strip(),
+            "Data": f"{data.name}, {data.train_images or 0:,} training images. {data.note}".strip(),
             "Length": f"epochs: {run.epochs:g}, steps: {run.steps:,}",
             "Seed": str(run.seed),
             "Hardware": run.hardware,
@@ -149,7 +155,14 @@ def _files(manifest: Manifest) -> Iterator[str]:
             yield f"| `{name}` | {entry.size:,} | `{entry.sha256}` |"
     yield ""
     sizes = ", ".join(str(size) for size in parity.batch_sizes)
-    yield f"The graphs were compared with the network in torch on {parity.images} random and real images in"
+    imported = manifest.imported
+    kinds = "random" if imported is not None and "images" in imported.unstated else "random and real"
+    yield f"The graphs were compared with the network in torch on {parity.images} {kinds} images in"
+    if parity.gradient is None or parity.gradient_sign is None:
+        yield f"batches of {sizes}. The largest difference of a logit was {parity.logits:.1e}."
+        yield "There is no gradient graph: the model can be attacked by its scores and decisions only, and"
+        yield "what that finds is no more than an upper bound of its robustness."
+        return
     yield f"batches of {sizes}. The largest difference of a logit was {parity.logits:.1e}, that of a gradient"
     yield f"{parity.gradient:.1e} of the image's largest. Of the gradients that are not negligible,"
     yield f"{share(parity.gradient_sign)} had the same sign."
@@ -159,7 +172,12 @@ def _licence(manifest: Manifest) -> Iterator[str]:
     yield "## Licence"
     yield ""
     yield "Holdfast, which wrote these files, is under the Apache License 2.0. Which licence the weights are"
-    yield f"under is for whoever trained them to say; {manifest.dataset.name} has terms of its own."
+    terms = (
+        f"{manifest.dataset.name} has"
+        if manifest.dataset.name != "unknown"
+        else "what they were trained on has"
+    )
+    yield f"under is for whoever trained them to say; {terms} terms of its own."
 
 
 def _facts(facts: dict[str, str]) -> Iterator[str]:

@@ -26,7 +26,11 @@ class OnnxOracle:
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
         self._classes = len(bundle.manifest.classes)
         self._predict: ort.InferenceSession = open_session(bundle, PREDICT, threads=threads)
-        self._gradient: ort.InferenceSession = open_session(bundle, GRADIENT, threads=threads)
+        self._name = f"{bundle.name}/{bundle.version}"
+        #: A network that was imported may have none.
+        self._gradient: ort.InferenceSession | None = None
+        if bundle.manifest.imported is None or GRADIENT in bundle.manifest.files:
+            self._gradient = open_session(bundle, GRADIENT, threads=threads)
 
     @property
     def classes(self) -> int:
@@ -36,7 +40,7 @@ class OnnxOracle:
     @property
     def provider(self) -> str:
         """Where its passes run, by ONNX Runtime's name."""
-        return str(self._gradient.get_providers()[0])
+        return str((self._gradient or self._predict).get_providers()[0])
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """See :meth:`holdfast.attacks.oracle.Oracle.logits`."""
@@ -59,6 +63,10 @@ class OnnxOracle:
             raise ValueError(f"loss {loss.label!r} needs targets")
         if self._classes < MINIMUM_CLASSES.get(loss, 2):  # of which the graph makes NaN
             raise UnsupportedLossError(f"loss {loss.label!r} needs at least {MINIMUM_CLASSES[loss]} classes")
+        if self._gradient is None:
+            raise UnsupportedLossError(
+                f"{self._name} was exported without a gradient: attack it by scores or decisions, e.g. square"
+            )
         logits, losses, gradient = self._gradient.run(
             ["logits", "losses", "gradient"],
             {

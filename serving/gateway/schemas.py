@@ -14,6 +14,7 @@ from holdfast.manifest import (
     Defence,
     Evaluation,
     Head,
+    Imported,
     InputSpec,
     Manifold,
     Parity,
@@ -224,7 +225,11 @@ class ModelDetail(BaseModel):
     ] = None
     threat_model: Annotated[ThreatModel, Field(description="What it was trained to withstand.")]
     architecture: Architecture
-    training: TrainingRun
+    training: Annotated[TrainingRun | None, Field(description="How it was trained, if by Holdfast.")] = None
+    imported: Annotated[
+        Imported | None,
+        Field(description="Where it comes from, if Holdfast did not train it, and what nobody said of it."),
+    ] = None
     parity: Parity
     evaluations: Annotated[list[Evaluation], Field(description="What was measured, and how.")]
     digest: Annotated[str, Field(description="SHA-256 of the bundle's manifest, which lists every file's.")]

@@ -60,10 +60,15 @@ class Source:
     def _of_bundle(cls, root: Path, description: str) -> Source:
         bundle = Bundle.open(root)
         manifest = bundle.manifest
+        if manifest.imported is not None:
+            raise UsageError(
+                f"{root} was imported from {manifest.imported.factory}.",
+                hint=f"Export it from there: holdfast export {manifest.imported.factory} --weights FILE",
+            )
         if manifest.precision is not None:
             raise UsageError(
                 f"{root} has its weights rounded to {manifest.precision.weights} already.",
-                hint="Export the run, or the bundle that was exported with --weights float32.",
+                hint="Export the run, or the bundle that was exported with --precision float32.",
             )
         try:
             dataset = DatasetSection.model_validate(manifest.recipe.get("dataset"))

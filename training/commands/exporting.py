@@ -27,7 +27,7 @@ def run(
     version: str | None,
     store: Path,
     description: str,
-    weights: Weights,
+    precision: Weights,
     torchscript: bool,
     force: bool,
     data_root: Path | None,
@@ -40,22 +40,24 @@ def run(
     source = Source.find(path, description)
     dataset = _load(source, data_root)
     name = name or source.name
-    steps = count_steps(source.network, torchscript=torchscript, half=weights == "float16")
+    steps = count_steps(
+        source.network, source.facts.input.shape, torchscript=torchscript, half=precision == "float16"
+    )
     with console.progress("Exporting", steps, unit="steps") as bar:
         root = export_bundle(
             source.network,
             name=name,
-            version=version or _next_version(store, name),
+            version=version or next_version(store, name),
             store=store,
             facts=source.facts,
-            calibration_images=_spread(dataset),
-            held_out=_held_out(dataset),
-            weights=weights,
+            calibration_images=spread(dataset),
+            held_out=held_out_of(dataset),
+            weights=precision,
             torchscript=torchscript,
             force=force,
             progress=lambda done, step: bar.update(done, note=step),
         )
-    _report(root, name)
+    report(root, name)
     return root
 
 
@@ -67,7 +69,7 @@ def _load(source: Source, data_root: Path | None) -> Dataset:
     return dataset
 
 
-def _spread(dataset: Dataset) -> np.ndarray:
+def spread(dataset: Dataset) -> np.ndarray:
     """A few test images from all over the set, which may be sorted by class."""
     split = dataset.test
     chosen = np.linspace(0, len(split) - 1, min(_CALIBRATION, len(split))).astype(int)
@@ -75,21 +77,23 @@ def _spread(dataset: Dataset) -> np.ndarray:
     return images
 
 
-def _held_out(dataset: Dataset) -> HeldOut:
+def held_out_of(dataset: Dataset) -> HeldOut:
     """The last test images, in random order; what is evaluated on few images takes the first."""
     split = dataset.test.only_exact()
     order = np.random.default_rng(0).permutation(np.arange(max(0, len(split) - _HELD_OUT), len(split)))
     return HeldOut(split.images[order].astype(np.float32) / 255, split.labels[order])
 
 
-def _next_version(store: Path, name: str) -> str:
+def next_version(store: Path, name: str) -> str:
+    """The version after a model's newest."""
     try:
         return str(int(ModelStore(store).versions(name)[-1]) + 1)
     except BundleNotFoundError:
         return "1"
 
 
-def _report(root: Path, name: str) -> None:
+def report(root: Path, name: str) -> None:
+    """Say what was written, how well it agrees with the network, and what to do next."""
     from holdfast.bundle import Bundle
 
     bundle = Bundle.open(root, verify=False)
@@ -97,8 +101,12 @@ def _report(root: Path, name: str) -> None:
     size = sum(entry.size for entry in bundle.manifest.files.values())
     console.stdout.print(f"Exported {root} ({console.format_size(size)}).", soft_wrap=True)
     console.stdout.print(
-        f"On {parity.images} images, logits differ from the network's by {parity.logits:.1e} at most, "
-        f"gradients by {parity.gradient:.1e} of the image's largest.",
+        f"On {parity.images} images, logits differ from the network's by {parity.logits:.1e} at most"
+        + (
+            "."
+            if parity.gradient is None
+            else f", gradients by {parity.gradient:.1e} of the image's largest."
+        ),
         soft_wrap=True,
     )
     if (precision := bundle.manifest.precision) is not None:

@@ -24,11 +24,23 @@ def images_of(
         data: Another data set's name.
         root: Where the data sets lie; None for the default.
         count: Only the first; None for all.
+
+    Raises:
+        UsageError: Nobody said which images the network was trained on, nor names others.
     """
     manifest = bundle.manifest
+    if data is None and manifest.imported is not None and "dataset" in manifest.imported.unstated:
+        raise UsageError(
+            f"{bundle.name} does not say which images it was trained on.",
+            hint="Name some of its classes, in its order, with --data folder:DIRECTORY, npz:FILE, cifar10…",
+        )
     options = manifest.recipe.get("dataset", {}).get("options", {}) if data is None else {}
     options = {key: value for key, value in options.items() if value is not None}
-    return Images(data or manifest.dataset.name, root, options, count)
+    name = data or manifest.dataset.name
+    if name.startswith("folder:"):  # whose images may have any size
+        fitting = {"size": manifest.input.shape[1:], "channels": manifest.input.channels}
+        options = fitting | options
+    return Images(name, root, options, count)
 
 
 def check_fit(bundle: Bundle, name: str, loaded: Loaded) -> None:

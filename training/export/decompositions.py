@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions
+from torch._decomp.decompositions import native_batch_norm_backward
 
 from training.errors import ExportError
 from training.export import operators as ops
@@ -57,7 +58,15 @@ def batch_norm_backward(
     eps: float,
     output_mask: Sequence[bool],
 ) -> tuple[Tensor, None, None]:
-    """Batch norm's in eval mode: a factor per channel, which :mod:`training.export.kernels` folds away."""
+    """Batch norm's in eval mode: a factor per channel, which :mod:`training.export.kernels` folds away.
+
+    Instance norm comes as the batch norm of one image that has all images' channels.
+    """
+    if running_var is None and isinstance(x.shape[0], int) and x.shape[0] == 1:
+        found: Tensor = native_batch_norm_backward(
+            grad, x, weight, None, None, save_mean, save_invstd, True, eps, [True, False, False]
+        )[0]
+        return found, None, None
     del running_mean, save_mean, save_invstd, output_mask
     if train or running_var is None:
         raise ExportError(

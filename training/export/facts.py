@@ -11,6 +11,7 @@ from holdfast.manifest import (
     Dataset,
     Discriminator,
     Head,
+    Imported,
     InputSpec,
     Manifest,
     ThreatModel,
@@ -35,11 +36,12 @@ class Facts:
     input: InputSpec
     architecture: Architecture
     threat_model: ThreatModel
-    training: TrainingRun
+    training: TrainingRun | None
     head: Head = "linear"
     description: str = ""
     discriminator: Discriminator | None = None
     imt: Transformation | None = None
+    imported: Imported | None = None
     libraries: dict[str, str] = field(default_factory=libraries)
 
     @classmethod
@@ -51,7 +53,7 @@ class Facts:
         return cls(
             method=str(recipe.method["name"]),
             recipe=_without_paths(recipe.model_dump(mode="json", exclude_none=True)),
-            dataset=Dataset(name=_public(data.name), train_images=data.train_images, note=data.note),
+            dataset=Dataset(name=public_name(data.name), train_images=data.train_images, note=data.note),
             classes=data.classes,
             input=InputSpec.model_validate({"channels": channels, "height": height, "width": width}),
             architecture=Architecture(
@@ -111,6 +113,7 @@ class Facts:
             "head": self.head,
             "threat_model": self.threat_model,
             "training": self.training,
+            "imported": self.imported,
             "libraries": self.libraries,
         }
 
@@ -126,10 +129,10 @@ def _share_of_epoch(info: CheckpointInfo, recipe: Recipe) -> float:
 
 
 def _without_paths(recipe: dict[str, Any]) -> dict[str, Any]:
-    return recipe | {"dataset": recipe["dataset"] | {"name": _public(recipe["dataset"]["name"])}}
+    return recipe | {"dataset": recipe["dataset"] | {"name": public_name(recipe["dataset"]["name"])}}
 
 
-def _public(dataset: str) -> str:
+def public_name(dataset: str) -> str:
     """A data set's name; of one that is a path, the last part: the rest is nobody's business."""
     scheme, colon, path = dataset.partition(":")
     return f"{scheme}:{PurePath(path).name}" if colon else dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 
@@ -19,8 +20,6 @@ from training.export.operators import translations
 #: Old enough for every ONNX Runtime that Holdfast supports, new enough for every operator here.
 _OPSET = 18
 _IR_VERSION = 10
-#: Bytes of a constant that may lie in the graph itself. Whatever is larger should be a weight.
-_LARGEST_CONSTANT = 1 << 16
 
 
 def to_onnx(
@@ -118,7 +117,10 @@ def _name_batch(model: ir.Model) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause's first line."""
+    """The operator that is in the way; where the exporter names none, the innermost cause's first line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = str(error).strip()
+    if operator := re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", text):
+        return f"the operator {operator[1]} has no form in ONNX"
+    return (text.splitlines() or [type(error).__name__])[0]

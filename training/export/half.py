@@ -68,7 +68,7 @@ def round_to_half(network: Network) -> Rounded:
                     f"The weights cannot be stored as float16: {name} has values up to "
                     f"{tensor.abs().max().item():.3g}, and float16 ends at "
                     f"{torch.finfo(torch.float16).max:.0f}.",
-                    hint="Export it with --weights float32.",
+                    hint="Export it with --precision float32.",
                 )
             tensor.copy_(half)
     numbers = sum(tensor.numel() for tensor in network.state_dict().values() if tensor.is_floating_point())
@@ -164,7 +164,7 @@ def demand_as_good(found: Precision) -> None:
         "The export is refused: with its weights rounded to float16 the network is not the one that was "
         f"trained. {'; '.join(text for _, _, text in figures)}; logits differ by up to {found.logits:.3g}. "
         f"At most {WORST:.1%} of the images may be lost.",
-        hint="Nothing was written. Export it with --weights float32.",
+        hint="Nothing was written. Export it with --precision float32.",
     )
 
 

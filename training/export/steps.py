@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from training.export.verify import COMPARISONS
+from training.export.verify import comparisons
 from training.models import Network
 from training.models.evidence import evidence_of
 
@@ -17,16 +17,25 @@ def unwatched(done: int, step: str) -> None:
     del done, step
 
 
-def count_steps(network: Network, *, torchscript: bool, half: bool = False) -> int:
+def count_steps(
+    network: Network,
+    shape: tuple[int, int, int],
+    *,
+    torchscript: bool,
+    half: bool = False,
+    gradient: bool = True,
+) -> int:
     """How many steps an export of this network reports.
 
     Args:
         network: The network.
+        shape: One image's shape (c, h, w).
         torchscript: Whether ``model.pt`` is written too.
         half: Whether the weights are stored as float16.
+        gradient: Whether there is a gradient graph.
     """
     extra = {None: 0, "centre": 1, "discriminator": 3}[evidence_of(network)]
-    return 5 + COMPARISONS + extra + torchscript + half
+    return 4 + gradient + comparisons(shape) + extra + torchscript + half
 
 
 class Steps:

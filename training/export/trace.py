@@ -22,6 +22,7 @@ from training.errors import ExportError
 from training.export.blocked import join_shortcuts, spread_means
 from training.export.decompositions import decomposition_table
 from training.export.kernels import fold_factors
+from training.export.plainly import plainly
 from training.models import Network
 from training.models.defended import DefendedNetwork
 from training.models.evidence import classify_with_evidence
@@ -58,7 +59,8 @@ def trace_gradient(network: Network, shape: tuple[int, int, int]) -> ExportedPro
     """
 
     def function(images: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        logits, backward = torch.func.vjp(network, images)[:2]
+        # Free of writes in place before it is differentiated: the derivative of one into a view is no graph.
+        logits, backward = torch.func.vjp(torch.func.functionalize(network), images)[:2]
         (gradient,) = backward(slope)
         return logits, gradient
 
@@ -157,7 +159,7 @@ def graph_of(function: Callable[..., Any], inputs: Sequence[Tensor]) -> GraphMod
     """The first half of :func:`trace`: the function as a graph, tidied, that can be run in torch."""
     # Fake tensors of our own making, because make_fx's own symbolic mode makes symbols of all lengths.
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
-    with mode:
+    with mode, plainly():
         # Some derivatives write in place, which ONNX cannot.
         pure = torch.func.functionalize(function)
         trace_pure = make_fx(pure, decomposition_table(), tracing_mode="real", _allow_non_fake_inputs=True)

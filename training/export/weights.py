@@ -17,8 +17,12 @@ _TYPES = {
     "F32": ir.DataType.FLOAT,
     "F16": ir.DataType.FLOAT16,
     "I64": ir.DataType.INT64,
+    "I32": ir.DataType.INT32,
+    "U8": ir.DataType.UINT8,
     "BOOL": ir.DataType.BOOL,
 }
+#: Bytes of a constant that may lie in the graph itself. Whatever is larger should be a weight.
+_LARGEST_CONSTANT = 1 << 16
 
 
 def write_weights(network: nn.Module, path: Path, halved: Collection[str] = ()) -> None:
@@ -31,6 +35,14 @@ def write_weights(network: nn.Module, path: Path, halved: Collection[str] = ()) 
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     tensors |= {name: tensors[name].half() for name in halved}
+    seen: set[int] = set()
+    for (
+        name,
+        tensor,
+    ) in tensors.items():  # safetensors takes no two tensors of one memory, as tied weights are
+        if (place := tensor.untyped_storage().data_ptr()) in seen:
+            tensors[name] = tensor.clone()
+        seen.add(place)
     # Not safetensors' own save_file, which leaves a file that nobody but its owner may read.
     path.write_bytes(save(tensors, metadata={"format": "pt"}))
 
@@ -53,6 +65,9 @@ def write_graph(model: ir.Model, path: Path, weights: Path) -> None:
     entries, base = _header(weights)
     for name, value in list(model.graph.initializers.items()):
         entry = entries.get(name)
+        if entry is None and _is_small(value):
+            _inline(model, name)
+            continue
         if entry is None or value.shape is None or tuple(entry["shape"]) != value.shape.numpy():
             raise ExportError(
                 f"The {model.graph.name} graph uses a constant {name!r} that is no weight of the network.",
@@ -72,6 +87,24 @@ def write_graph(model: ir.Model, path: Path, weights: Path) -> None:
             base_dir=weights.parent,
         )
     path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+
+
+def _is_small(value: ir.Value) -> bool:
+    return value.const_value is not None and value.const_value.nbytes <= _LARGEST_CONSTANT
+
+
+def _inline(model: ir.Model, name: str) -> None:
+    """Turn an initializer that is no weight, as code makes when it runs, into a Constant node."""
+    value = model.graph.initializers.pop(name)
+    constant = ir.tensor(value.const_value.numpy())  # type: ignore[union-attr]  # it is small, so it is there
+    node = ir.node("Constant", [], attributes={"value": constant})
+    node.outputs[0].name, node.outputs[0].shape, node.outputs[0].type = (
+        f"{name}.value",
+        value.shape,
+        value.type,
+    )
+    value.replace_all_uses_with(node.outputs[0])
+    model.graph.insert_before(model.graph[0], node)
 
 
 def _widen(model: ir.Model, value: ir.Value) -> None:

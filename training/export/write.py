@@ -26,7 +26,7 @@ from holdfast.bundle import (
 from holdfast.errors import UsageError
 from holdfast.manifest import Defence, Manifest, Parity, Transformation
 from training.card import render_card
-from training.errors import ExportError
+from training.errors import ExportError, GradientError
 from training.export.facts import Facts
 from training.export.graphs import (
     features_graph,
@@ -62,6 +62,7 @@ def export_bundle(
     held_out: HeldOut | None = None,
     weights: Weights = "float32",
     torchscript: bool = False,
+    gradient: bool = True,
     force: bool = False,
     progress: Progress = unwatched,
 ) -> Path:
@@ -82,6 +83,7 @@ def export_bundle(
         weights: How they are stored. With ``float16`` the network is rounded first, and what is exported,
             verified and measured is the rounded one; see :mod:`training.export.half`.
         torchscript: Write ``model.pt`` too.
+        gradient: Write ``gradient.onnx``. Only a bundle of an imported network can be without.
         force: Replace a bundle of this name and version.
         progress: Called before each of :func:`count_steps` steps, and at the end.
 
@@ -91,7 +93,7 @@ def export_bundle(
     Raises:
         UsageError: The name, the version or the images cannot be used, or the version is there already.
         ExportError: The network cannot be exported, its graphs do not compute what it does, or its rounded
-            weights are not as good.
+            weights are not as good. A :class:`GradientError` where only its gradient cannot be exported.
     """
     target = place_of(store, name, version, force=force)
     _check(network, facts, calibration_images, held_out)
@@ -103,7 +105,7 @@ def export_bundle(
             rounded = round_to_half(network)
             precision = compare(network, rounded, calibration_images, held_out, facts)
             network, halved = rounded.network, rounded.halved
-        parity = _write_graphs(network, directory, facts, calibration_images, steps, halved)
+        parity = _write_graphs(network, directory, facts, calibration_images, steps, halved, gradient)
         imt = _write_defences(network, directory, facts, calibration_images, steps)
         steps.take("measuring held-out images")
         found = measure(directory / PREDICT, held_out, facts, evidence_of(network))
@@ -177,6 +179,7 @@ def _write_graphs(
     images: np.ndarray,
     steps: Steps,
     halved: frozenset[str],
+    differentiable: bool,
 ) -> Parity:
     weights = directory / WEIGHTS
     steps.take("writing the weights")
@@ -184,13 +187,16 @@ def _write_graphs(
     steps.take(f"tracing {PREDICT}")
     predict = predict_graph(network, facts.input.shape)
     write_graph(predict, directory / PREDICT, weights)
-    steps.take(f"tracing {GRADIENT}")
-    gradient = gradient_graph(network, facts.input.shape)
-    write_graph(gradient, directory / GRADIENT, weights)
+    if differentiable:
+        steps.take(f"tracing {GRADIENT}")
+        try:
+            write_graph(gradient_graph(network, facts.input.shape), directory / GRADIENT, weights)
+        except ExportError as error:
+            raise GradientError(error.message, hint=error.hint) from error
     return verify(
         network,
         directory / PREDICT,
-        directory / GRADIENT,
+        directory / GRADIENT if differentiable else None,
         images,
         before_batch=lambda: steps.take("comparing the graphs with the network"),
     )

@@ -92,6 +92,7 @@ def _describe(request: Request, name: str, version: str | None) -> ModelDetail:
         threat_model=manifest.threat_model,
         architecture=manifest.architecture,
         training=manifest.training,
+        imported=manifest.imported,
         parity=manifest.parity,
         evaluations=manifest.evaluations,
         digest=manifest.digest,

@@ -99,14 +99,14 @@ def store(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     store, said = tmp_path_factory.mktemp("store"), "A try."
     options: dict[str, Any] = {"version": None, "torchscript": False, "force": False, "data_root": None}
-    export(run, name="mine", store=store, description=said, weights="float32", **options)
+    export(run, name="mine", store=store, description=said, precision="float32", **options)
     return store
 
 
 def test_a_bundle_is_exported_anew_with_half_the_weights_and_never_from_rounded_ones(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = invoke(capsys, "export", store / "mine" / "1", "--weights", "float16", "--store", store)
+    outcome = invoke(capsys, "export", store / "mine" / "1", "--precision", "float16", "--store", store)
     assert outcome.code == 0, outcome.err
     assert "Its weights are stored as float16: 0.00% of 359 images change their class" in outcome.out
     assert "14 of 14 steps (100%)" in outcome.err

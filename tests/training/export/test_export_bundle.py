@@ -117,7 +117,7 @@ def test_two_classes_are_exported_and_the_network_is_left_as_it_was(tmp_path: Pa
     root = _export(network, tmp_path, (1, 4, 4), progress=lambda done, step: steps.append(done))
     assert [name for name, value in network.named_parameters() if value.requires_grad] == ["head.weight"]
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    assert steps == list(range(count_steps(network, torchscript=False) + 1))
+    assert steps == list(range(count_steps(network, (1, 4, 4), torchscript=False) + 1))
     network.requires_grad_(False)
     _assert_few_classes(network, Bundle.open(root))
 

@@ -39,7 +39,7 @@ def test_without_labels_logits_and_classes_are_compared_and_the_network_is_left_
     steps: list[int] = []
     root = _export(network, tmp_path, held_out=None, progress=lambda done, step: steps.append(done))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    assert steps == list(range(count_steps(network, torchscript=False, half=True) + 1))
+    assert steps == list(range(count_steps(network, (1, 8, 8), torchscript=False, half=True) + 1))
     bundle = Bundle.open(root)
     found = bundle.manifest.precision
     assert found is not None
@@ -54,7 +54,7 @@ def test_weights_beyond_float16_are_refused_by_their_name(tmp_path: Path) -> Non
     reason = r"head\.weight has values up to 1e\+05, and float16 ends at 65504"
     with pytest.raises(ExportError, match=reason) as refusal:
         _export(network, tmp_path / "store")
-    assert "--weights float32" in refusal.value.hint
+    assert "--precision float32" in refusal.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,7 +69,7 @@ def test_a_network_that_is_worse_rounded_is_refused_with_the_figures(tmp_path: P
     assert "of 297 images change their class; accuracy goes from 9" in said
     assert "accuracy under PGD-10 goes from" in said
     assert "At most 0.5% of the images" in said
-    assert "--weights float32" in refusal.value.hint
+    assert "--precision float32" in refusal.value.hint
     assert list(tmp_path.iterdir()) == []
 
 

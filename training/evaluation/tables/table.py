@@ -89,7 +89,10 @@ class Player:
         if self.share is None:
             return True
         epochs = manifest.recipe.get("epochs")
-        return epochs is not None and abs(manifest.training.epochs / epochs - self.share) < 0.02
+        trained = manifest.training
+        if epochs is None or trained is None:
+            return False
+        return bool(abs(trained.epochs / epochs - self.share) < 0.02)
 
     def __str__(self) -> str:
         options = ", ".join(

@@ -86,7 +86,7 @@ class TrainingData:
     """What a model was trained on."""
 
     name: str
-    train_images: int
+    train_images: int | None = None
     note: str = ""
 
 
@@ -150,7 +150,9 @@ class Model:
         evaluations: What was measured, and how.
         digest: SHA-256 of the bundle's manifest.
         card: The model card, in Markdown.
-        architecture, training, parity, calibration, imt, precision: As the manifest has them.
+        imported: Where it comes from, if Holdfast did not train it, and what nobody said of it.
+        architecture, training, parity, calibration, imt, precision: As the manifest has them; ``training``
+            is None of a network that was imported.
     """
 
     name: str
@@ -170,7 +172,8 @@ class Model:
     card: str = field(repr=False)
     manifold: Thresholds | None = None
     architecture: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] | None = None
+    imported: Mapping[str, Any] | None = None
     parity: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
     imt: Mapping[str, Any] | None = None
