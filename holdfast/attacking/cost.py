@@ -12,7 +12,7 @@ import numpy as np
 from holdfast.attacking.parameters import Chosen
 from holdfast.attacks.arrays import like, to_numpy
 from holdfast.attacks.loss import Loss
-from holdfast.attacks.oracle import Array, Oracle
+from holdfast.attacks.oracle import Array, NoGradientError, Oracle
 from holdfast.attacks.parameters import TWICE, announced
 
 _ROUNDS = 3
@@ -56,7 +56,7 @@ class Speed:
 
     Attributes:
         forward: Seconds for one image's forward pass.
-        gradient: Seconds for one image's forward and backward pass.
+        gradient: Seconds for one image's forward and backward pass; where there is no gradient, forward's.
         batch_size: Of the batches that it was measured in.
     """
 
@@ -75,12 +75,14 @@ def measure(oracle: Oracle, images: Array, *, clock: Clock = time.perf_counter) 
     """
     labels = like(np.zeros(len(images), dtype=np.int64), images)
     # What is on an accelerator is there when it has come to the host, and not before.
-    return Speed(
-        forward=_time(lambda: to_numpy(oracle.logits(images)), clock) / len(images),
-        gradient=_time(lambda: to_numpy(oracle.gradient(images, labels, Loss.CROSS_ENTROPY).gradient), clock)
-        / len(images),
-        batch_size=len(images),
-    )
+    forward = _time(lambda: to_numpy(oracle.logits(images)), clock)
+    try:
+        gradient = _time(
+            lambda: to_numpy(oracle.gradient(images, labels, Loss.CROSS_ENTROPY).gradient), clock
+        )
+    except NoGradientError:  # which an attack that asks for one will say
+        gradient = forward
+    return Speed(forward / len(images), gradient / len(images), batch_size=len(images))
 
 
 def reckon(speed: Speed, classes: int, count: int, chosen: Chosen, *, transfer: bool = False) -> CostEstimate:

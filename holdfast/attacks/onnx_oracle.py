@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from holdfast.attacks.loss import MINIMUM_CLASSES, AdaptiveLoss, AnyLoss
-from holdfast.attacks.oracle import GradientAnswer, UnsupportedLossError
+from holdfast.attacks.oracle import GradientAnswer, NoGradientError, UnsupportedLossError
 from holdfast.bundle import GRADIENT, PREDICT, Bundle
 from holdfast.sessions import open_session
 
@@ -64,9 +64,7 @@ class OnnxOracle:
         if self._classes < MINIMUM_CLASSES.get(loss, 2):  # of which the graph makes NaN
             raise UnsupportedLossError(f"loss {loss.label!r} needs at least {MINIMUM_CLASSES[loss]} classes")
         if self._gradient is None:
-            raise UnsupportedLossError(
-                f"{self._name} was exported without a gradient: attack it by scores or decisions, e.g. square"
-            )
+            raise NoGradientError(self._name)
         logits, losses, gradient = self._gradient.run(
             ["logits", "losses", "gradient"],
             {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from holdfast.attacks.loss import AnyLoss
+from holdfast.errors import HoldfastError
 
 #: A float32 NCHW batch or a vector, in numpy or torch; attacks are written on the array API standard.
 Array = Any
@@ -69,3 +70,17 @@ def passes(oracle: Oracle) -> int:
 
 class UnsupportedLossError(ValueError):
     """The model has not got what the loss looks at."""
+
+
+class NoGradientError(UnsupportedLossError, HoldfastError):
+    """The model has no gradient to ascend: it can be attacked by scores and decisions only.
+
+    Args:
+        model: Its name.
+    """
+
+    def __init__(self, model: str) -> None:
+        HoldfastError.__init__(
+            self,
+            f"{model} was exported without a gradient: attack it by scores or decisions, e.g. with square",
+        )

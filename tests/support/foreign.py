@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, gelu, silu
+
+from holdfast.bundle import Bundle
 
 PLAIN = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 NOT_A_MODULE = 7
@@ -77,3 +81,11 @@ class Small(nn.Module):
 def fails() -> nn.Module:
     """Nothing comes of it."""
     raise ZeroDivisionError("no module today")
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A module, and the bundle that was made of it."""
+
+    module: nn.Module
+    bundle: Bundle

@@ -18,7 +18,7 @@ from holdfast.attacking.record import FlagRecord, ImageFailure, ModelRecord, Rec
 from holdfast.attacks import attack as run_attack
 from holdfast.attacks.onnx_defended import open_oracle
 from holdfast.attacks.onnx_oracle import OnnxOracle
-from holdfast.attacks.oracle import UnsupportedLossError
+from holdfast.attacks.oracle import NoGradientError, UnsupportedLossError
 from holdfast.bundle import Bundle
 from holdfast.commands.attacking.files import OutputFolder
 from holdfast.commands.attacking.interrupt import Interrupt, InterruptedAttack, listening
@@ -168,6 +168,8 @@ def _attack_batch(
             batch_size=len(batch.files),
             progress=report,
         )
+    except NoGradientError as error:
+        raise UsageError(f"{attack.name} cannot be run on {plan.bundle.name}: {error}.") from None
     except UnsupportedLossError as error:
         raise UsageError(
             f"{attack.name} cannot be run on {plan.bundle.name}: {error}.",
