@@ -47,7 +47,7 @@ def write_torchscript(network: Network, path: Path, example: Tensor) -> None:
                 # TorchScript is deprecated upstream; TorchServe 0.12 knows no format that replaces it.
                 warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
                 # What tracing may get wrong in a module of somebody else's, the comparison finds out.
-                warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+                warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
                 traced = _trace(network, example)
                 clean = _save(traced, Path(directory))
                 _compare(network, torch.jit.load(clean, map_location=example.device), example)  # type: ignore[no-untyped-call]

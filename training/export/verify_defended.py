@@ -54,7 +54,9 @@ def verify_transformation(
         near = np.zeros(len(images), dtype=bool)
         for threshold in halved or ():
             near |= np.abs(reference - threshold) < _CLOSE
-        _demand(np.allclose(steps[~near], found.step.numpy()[~near]), path, "moves images by steps that differ")
+        _demand(
+            np.allclose(steps[~near], found.step.numpy()[~near]), path, "moves images by steps that differ"
+        )
         differences.append(np.abs(logits - expected.numpy()).max(axis=1)[~near])
     every = np.concatenate(differences)
     scale = max(1.0, float(np.abs(expected.numpy()).max()) / 100)

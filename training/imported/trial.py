@@ -99,10 +99,15 @@ def _logits(found: Any, count: int) -> Tensor:
 
 def _describe(found: Any) -> str:
     if isinstance(found, dict):
-        return f"a {type(found).__name__} with {', '.join(map(repr, found))}"
+        return f"{_kind(found)} with {', '.join(map(repr, found))}"
     if isinstance(found, Sequence) and not isinstance(found, str):
-        return f"a {type(found).__name__} of {len(found)}"
-    return f"a {type(found).__name__}"
+        return f"{_kind(found)} of {len(found)}"
+    return _kind(found)
+
+
+def _kind(found: Any) -> str:
+    name = type(found).__name__
+    return f"{'an' if name[0] in 'AEIOUaeio' else 'a'} {name}"
 
 
 def _take_out(found: Any) -> str:

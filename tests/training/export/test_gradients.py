@@ -149,13 +149,20 @@ def test_the_images_of_a_batch_do_not_influence_each_other(tmp_path: Path) -> No
             np.testing.assert_allclose(whole[i : i + 1], part, rtol=1e-5, atol=1e-6)
 
 
+class Branch(nn.Module):
+    """Code that looks at its input's values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if bool(x.sum() > 0) else -x
+
+
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [
         (nn.AvgPool2d(3, 2, ceil_mode=True), "ceil_mode"),
         (nn.AdaptiveAvgPool2d(3), "divides"),
         (nn.BatchNorm2d(3, track_running_stats=False), "running statistics"),
-        (nn.Upsample(scale_factor=2), "cannot be traced"),
+        (Branch(), "cannot be traced"),
     ],
 )
 def test_what_cannot_be_differentiated_in_a_graph_is_refused_by_name(layer: nn.Module, reason: str) -> None:

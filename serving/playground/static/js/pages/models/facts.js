@@ -58,19 +58,20 @@ function Thresholds({ manifold }) {
 }
 
 function Made({ model }) {
-  const { dataset, training, architecture, precision, parity } = model;
+  const { dataset, training, imported, architecture, precision, parity } = model;
   const entries = [
-    ["Method", model.method],
+    ["Method", imported ? `not known: it was imported from ${imported.factory}` : model.method],
     ["Network", `${architecture.name}${model.head === "cosine" ? " with a cosine head" : ""}, ${architecture.parameters.toLocaleString("en")} parameters`],
-    ["Data", `${dataset.name}, ${count(dataset.train_images, "training image")}. ${dataset.note}`],
-    ["Run", `${count(training.epochs, "epoch")}, ${count(training.steps, "step")}, seed ${training.seed}`],
-    ["Took", `${duration(Math.round(training.seconds))} on ${training.hardware}`],
+    ["Data", dataset.train_images === null ? dataset.name : `${dataset.name}, ${count(dataset.train_images, "training image")}. ${dataset.note}`],
+    ["Run", training && `${count(training.epochs, "epoch")}, ${count(training.steps, "step")}, seed ${training.seed}`],
+    ["Took", training && `${duration(Math.round(training.seconds))} on ${training.hardware}`],
     [
       "Weights",
       precision
         ? `${percent(precision.share)} stored as ${precision.weights}, computed in float32; ${percent(precision.changed, 2)} of ${count(precision.images, "image")} are given another class than as trained`
-        : "float32, as trained",
+        : `float32, as ${imported ? "imported" : "trained"}`,
     ],
+    ["Not said", imported && imported.unstated.join(", ")],
     ["Graphs", `held against torch on ${count(parity.images, "image")}: logits differ by ${parity.logits.toExponential(1)} at most`],
     ["Exported", when(model.created)],
     ["Digest", html`<code class="digest">${model.digest}</code>`],
