@@ -267,8 +267,9 @@ async def test_models_are_accessible_and_fit(page: Page) -> None:
     await page.locator(".claim-row").nth(len(MANIFESTS) - 1).wait_for()
     assert await violations(page) == []
     await page.emulate_media(color_scheme="dark")
-    await page.set_viewport_size({"width": 360, "height": 800})
-    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+    for width in (1600, 1250, 1000, 830, 640, 360):
+        await page.set_viewport_size({"width": width, "height": 800})
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
     await page.goto(f"/#/models/{ATLD}")
     await page.get_by_text("Read the card").click()
     await page.locator(".evaluation summary").first.click()

@@ -1,6 +1,7 @@
 /** Lines over an axis, as SVG, with the numbers as a table for whoever does not see them. */
 import { classes, html, useId } from "../dom.js";
 import { number, percent } from "../format.js";
+import { useWidth } from "./use-width.js";
 
 const BOX = { left: 44, right: 12, top: 12, bottom: 34 };
 
@@ -15,10 +16,12 @@ const BOX = { left: 44, right: 12, top: 12, bottom: 34 };
  * @param {(y: number) => string} [props.yText]
  * @param {number} [props.at] a place on the x axis to mark
  * @param {[number, number]} [props.xRange] the x axis's ends, if not those of the points
- * @param {number} [props.width] @param {number} [props.height]
+ * @param {number} [props.width] as wide as there is room, if not said @param {number} [props.height]
  */
-export function Chart({ title, series, xLabel, yLabel, shares = false, xText = number, yText, at, xRange, width = 460, height = 220 }) {
+export function Chart({ title, series, xLabel, yLabel, shares = false, xText = number, yText, at, xRange, width: fixed, height = 220 }) {
   const id = useId();
+  const [box, room] = useWidth(460);
+  const width = fixed || room;
   const all = series.flatMap((line) => line.points);
   if (!all.length) return html`<p class="help">${title}: nothing to draw yet.</p>`;
   const text = yText || (shares ? (y) => percent(y, 0) : number);
@@ -30,9 +33,9 @@ export function Chart({ title, series, xLabel, yLabel, shares = false, xText = n
   const py = (y) => height - BOX.bottom - ((y - y0) / (y1 - y0)) * (height - BOX.top - BOX.bottom);
   const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${px(x).toFixed(1)} ${py(y).toFixed(1)}`).join("");
   const around = (band) => `${path(band.map(([x, , high]) => [x, high]))}${path([...band].reverse().map(([x, low]) => [x, low])).replace("M", "L")}Z`;
-  const xTicks = ticks(x0, x1, series.length === 1 ? 5 : 6, xRange ? [] : [...new Set(xs)]);
+  const xTicks = ticks(x0, x1, Math.max(2, Math.min(series.length === 1 ? 5 : 6, Math.floor(width / 85))), xRange ? [] : [...new Set(xs)]);
   return html`
-    <figure class="chart">
+    <figure class="chart" ref=${box}>
       <figcaption>${title}</figcaption>
       <svg viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="${id}-t" aria-describedby="${id}-d">
         <title id="${id}-t">${title}</title>

@@ -3,7 +3,7 @@ import { Chart } from "../../components/chart.js";
 import { html, useState } from "../../dom.js";
 import { NORMS, budget } from "../../format.js";
 import { sideName } from "./names.js";
-import { useWidth } from "./use-width.js";
+import { useWidth } from "../../components/use-width.js";
 
 const TONES = ["held", "fooled", "unsure", "soft", ""];
 

@@ -4,7 +4,7 @@ import { html } from "../../dom.js";
 import { NORMS, budget, percent, when } from "../../format.js";
 import { DEFENCES, defenceName, useAttacks } from "../../models.js";
 import { ClaimBar, sure, underWhat } from "./claim.js";
-import { attacksOf, claims, doubts, hasBlackBox, newestFirst } from "./figures.js";
+import { claims, doubts, hasBlackBox, newestFirst } from "./figures.js";
 
 export function Claims({ model }) {
   const { norm, epsilon } = model.threat_model;
@@ -32,7 +32,7 @@ function Claim({ claim, all, model }) {
         <div><dt>On images as they are</dt>${clean ? html`<${Amount} figure=${clean} />` : html`<dd>not measured</dd>`}</div>
         ${unaware && html`
           <div class="unaware">
-            <dt>Under ${attacksOf(unaware) > 1 ? "attacks" : unaware.name.split(",")[0]} made without the defence</dt>
+            <dt>Under ${unaware.name.split(",")[0]} that does not know it</dt>
             <${Amount} figure=${unaware} />
           </div>
         `}
