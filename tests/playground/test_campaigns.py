@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,8 @@ FILES = [
 
 #: Where a job is.
 A_JOB = re.compile("/#/campaigns/[0-9a-f]{20}$")
+
+JSON = {"Content-Type": "application/json"}
 
 #: What the browser says of a refusal.
 REFUSED = "the server responded with a status of {}"
@@ -118,14 +121,24 @@ async def test_campaign_is_begun_followed_and_read(page: Page) -> None:
     await expect(dialog).to_be_hidden()
 
 
-async def test_data_set_of_the_server_is_chosen_with_its_labels(page: Page, url: str) -> None:
-    await page.goto("/#/campaigns/new?attack=noise")
+async def test_data_set_is_attacked_as_the_address_says_and_the_command_says_the_same(
+    page: Page, url: str
+) -> None:
+    await page.goto("/#/campaigns/new?model=tiny&attack=pgd&steps=7&epsilon=3/255")
+    await expect(page.get_by_label("Steps")).to_have_value("7")
+    await expect(page.get_by_role("button", name="3/255")).to_have_attribute("aria-pressed", "true")
     await page.get_by_role("radio", name="Data set").check()
     await page.get_by_role("combobox", name="Data set").select_option("colours")
     await expect(page.get_by_label("The labels are")).to_contain_text("the data set's own")
     await page.get_by_label("How many").fill("2")
-    answer = httpx.get(f"{url}/v1/jobs/{await begin(page)}").json()
-    assert (answer["labels"], answer["images"]) == ("folder", 2)
+    await page.locator("summary", has_text="The same with curl").click()
+    command = shlex.split(await page.locator(".snippet pre").inner_text())
+    assert command[:2] == ["curl", "-s"]
+    assert command[-1] == f"{url}/v1/jobs"
+    said = httpx.post(command[-1], content=command[command.index("-d") + 1], headers=JSON).json()
+    begun = httpx.get(f"{url}/v1/jobs/{await begin(page)}").json()
+    for job in (said, begun):
+        assert (job["labels"], job["images"], job["runs"][0]["attack"]) == ("folder", 2, "pgd")
 
 
 async def test_campaign_is_cancelled_and_deleted_after_a_question(page: Page, url: str) -> None:

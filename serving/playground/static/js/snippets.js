@@ -1,5 +1,8 @@
 /** The same request as a command and as a program. */
 
+/** Files of a campaign that are named. */
+const FILES = 30;
+
 const quote = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
 const python = (value) => JSON.stringify(String(value));
 
@@ -26,6 +29,16 @@ export function curl(request, { image, address, secured }) {
     `${ask(secured)} \\\n  -H 'Accept: image/png' -o adversarial.png \\\n  ` +
     quote(`${address}/v1/models/${request.model}/attack?${query({ ...request, trace: 0 })}`)
   );
+}
+
+/** A campaign; of many files, the first few are named. */
+export function campaignCurl(request, names, { address, secured }) {
+  const body = JSON.stringify(request);
+  const target = `${ask(secured)} \\\n  ${quote(`${address}/v1/jobs`)}`;
+  if (request.dataset) return `curl -s -H 'Content-Type: application/json' -d ${quote(body)}${target}`;
+  const files = names.slice(0, FILES).map((name) => ` \\\n  -F ${quote(`images=@${name}`)}`);
+  if (names.length > FILES) files.push(` \\\n  -F ${quote("images=@…")}`);
+  return `curl -s -F ${quote(`campaign=${body}`)}${files.join("")}${target}`;
 }
 
 export function sdk(request, { image, address }) {

@@ -34,6 +34,14 @@ export function entryOf(attack, model) {
   return { id: numbered, attack: attack.name, values: { ...values, epsilon: "" }, budgets };
 }
 
+/** The same with the parameters that an address gives. */
+export function prefilled(entry, query) {
+  const values = { ...entry.values };
+  for (const name of Object.keys(values)) if (query.has(name)) values[name] = query.get(name);
+  const { epsilon } = values;
+  return { ...entry, values: { ...values, epsilon: "" }, budgets: epsilon ? [epsilon] : entry.budgets };
+}
+
 export const PRESETS = { linf: ["2/255", "4/255", "8/255", "16/255"], l2: ["0.25", "0.5", "1", "2"] };
 
 export const normOf = (entry, attack) => entry.values.norm || attack.norms[0];

@@ -1,7 +1,8 @@
 /** Files for a campaign: dropped anywhere on the page, or chosen; images, zip files and arrays. */
 import { Icon } from "../../components/icon.js";
-import { classes, html, useEffect, useRef, useState } from "../../dom.js";
+import { classes, html, useRef } from "../../dom.js";
 import { bytes, count } from "../../format.js";
+import { useDroppedFiles } from "./dropped.js";
 
 const SHOWN = 30;
 
@@ -25,7 +26,7 @@ export function FilesField({ files, refused, onChange }) {
     <div class=${classes("drop", over && "over")}>
       <${Icon} name="image" />
       <div>
-        <p><strong>${files.length ? `${count(files.length, "file")}, ${bytes(files.reduce((sum, file) => sum + file.size, 0))}` : "Drop files anywhere"}</strong></p>
+        <p><strong>${files.length ? `${count(files.length, "file")}, ${bytes(files.reduce((sum, file) => sum + file.size, 0))}` : "Drop files or folders anywhere"}</strong></p>
         <div class="row">
           <button type="button" onClick=${() => some.current.click()}><${Icon} name="image" />Open files</button>
           <button type="button" onClick=${() => folder.current.click()}><${Icon} name="folder" />Open a folder</button>
@@ -53,29 +54,3 @@ export function FilesField({ files, refused, onChange }) {
 }
 
 const identity = (file) => `${file.webkitRelativePath || file.name}|${file.size}|${file.lastModified}`;
-
-/** Take files that are dropped anywhere on the page; whether some hover over it. */
-function useDroppedFiles(take) {
-  const [over, setOver] = useState(false);
-  const latest = useRef(take);
-  latest.current = take;
-  useEffect(() => {
-    const hover = (event) => {
-      if (![...event.dataTransfer.types].includes("Files")) return;
-      event.preventDefault();
-      setOver(true);
-    };
-    const leave = (event) => event.relatedTarget || setOver(false);
-    const drop = (event) => {
-      event.preventDefault();
-      setOver(false);
-      latest.current([...event.dataTransfer.files]);
-    };
-    const listeners = { dragover: hover, dragleave: leave, drop };
-    for (const [name, listener] of Object.entries(listeners)) addEventListener(name, listener);
-    return () => {
-      for (const [name, listener] of Object.entries(listeners)) removeEventListener(name, listener);
-    };
-  }, []);
-  return over;
-}

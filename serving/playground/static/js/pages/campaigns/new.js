@@ -8,7 +8,7 @@ import { go, link } from "../../router.js";
 import { key } from "../../session.js";
 import { useAtom, useBack, useLoaded } from "../../store.js";
 import { AttacksField } from "./attacks-field.js";
-import { change, draft, entryOf, expand, fresh, requestOf } from "./draft.js";
+import { change, draft, entryOf, expand, fresh, prefilled, requestOf } from "./draft.js";
 import { ImagesField } from "./images-field.js";
 import { LabelsField } from "./labels-field.js";
 import { ModelsField } from "./models-field.js";
@@ -46,15 +46,16 @@ export function NewPage({ query }) {
 /** A first draft; or what the address asks for, in the draft that there is. */
 function begin(models, model, attacks, query) {
   const wanted = attacks.find((each) => each.name === query.get("attack"));
+  const entry = wanted && prefilled(entryOf(wanted, model), query);
   const attack = wanted || attacks.find((each) => each.name === "pgd") || attacks[0];
   const there = draft.get();
   // Another key may show other models.
   if (!there || !Object.keys(there.models).every((name) => models.models.some((each) => each.name === name))) {
-    draft.set(fresh({ model, attack }));
+    draft.set({ ...fresh({ model, attack }), ...(entry && { attacks: [entry] }) });
   } else if (query.get("model") || wanted) {
     change({
       ...(query.get("model") && { models: { [model.name]: there.models[model.name] || [model.defences[0]] } }),
-      ...(wanted && { attacks: [there.attacks.find((each) => each.attack === wanted.name) || entryOf(wanted, model)] }),
+      ...(wanted && { attacks: [entry] }),
     });
   }
 }
@@ -78,9 +79,9 @@ function Form({ chosen, models, attacks, model }) {
   });
   const said = useMemo(() => placed(submission.problem, sent.current), [submission.problem]);
 
+  const request = useMemo(() => requestOf(chosen, expanded, taken), [chosen, expanded, taken]);
   async function submit() {
     sent.current = expanded;
-    const request = requestOf(chosen, expanded, taken);
     await submission.send(request, await filesOf(chosen, taken));
   }
   function edit(patch) {
@@ -107,7 +108,7 @@ function Form({ chosen, models, attacks, model }) {
           ${arrays && html`<${Layout} value=${chosen.layout} onChange=${(layout) => edit({ layout })} />`}
         </section>
       </form>
-      <${Summary} draft=${chosen} attacks=${attacks} expanded=${expanded} examples=${taken} submission=${submission} onChange=${edit} onSubmit=${submit} />
+      <${Summary} draft=${chosen} request=${request} attacks=${attacks} expanded=${expanded} examples=${taken} submission=${submission} onChange=${edit} onSubmit=${submit} />
     </div>
   `;
 }

@@ -1,11 +1,14 @@
 /** What the campaign will be, and the button that starts it. */
+import { Copy } from "../../components/copy.js";
 import { Icon } from "../../components/icon.js";
 import { ProblemNote } from "../../components/problem.js";
 import { html } from "../../dom.js";
 import { count, percent } from "../../format.js";
+import { key } from "../../session.js";
+import { campaignCurl } from "../../snippets.js";
 import { isImage, lacks } from "./draft.js";
 
-export function Summary({ draft, attacks, expanded, examples, submission, onChange, onSubmit }) {
+export function Summary({ draft, request, attacks, expanded, examples, submission, onChange, onSubmit }) {
   const pairs = Object.values(draft.models).reduce((sum, defences) => sum + defences.length, 0);
   const runs = pairs * expanded.length;
   const images = imagesOf(draft, examples);
@@ -34,6 +37,7 @@ export function Summary({ draft, attacks, expanded, examples, submission, onChan
         <button type="button" class="primary" disabled=${Boolean(missing)} onClick=${onSubmit} aria-describedby="missing"><${Icon} name="play" />Start the campaign</button>
         <p class="complaint" id="missing">${missing}</p>
       `}
+      ${!missing && html`<${Copy} label="The same with curl" text=${campaignCurl(request, namesOf(draft, examples), { address: location.origin, secured: key.get() !== "" })} />`}
       ${submission.problem && html`<${Refused} problem=${submission.problem} onSubmit=${onSubmit} />`}
     </aside>
   `;
@@ -64,6 +68,8 @@ function Refused({ problem, onSubmit }) {
     `}
   `;
 }
+
+const namesOf = ({ source, files }, examples) => ({ files, examples })[source]?.map((each) => each.name) || [];
 
 /** How many images there will be, as far as that is known here: a zip file's are not. */
 function imagesOf(draft, examples) {

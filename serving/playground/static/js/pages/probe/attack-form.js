@@ -90,7 +90,7 @@ export function AttackForm({ attacks, model, image, attack }) {
       <${Progress} attack=${attack} />
       ${attack.problem && html`
         <${ProblemNote} problem=${attack.problem}>
-          ${attack.problem.kind === "attack-too-costly" && html`<a class="button" href=${link(["campaigns", "new"], { model: model.name, attack: entry.name })}>Make it a campaign</a>`}
+          ${attack.problem.kind === "attack-too-costly" && html`<a class="button" href=${link(["campaigns", "new"], { ...attack.request.parameters, model: model.name, attack: attack.request.attack })}>Make it a campaign</a>`}
         <//>
       `}
     </form>
