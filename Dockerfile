@@ -71,6 +71,7 @@ FROM base AS gateway
 RUN install -d -o 10001 -g 10001 -m 700 /srv/jobs /srv/keys
 COPY --from=gateway-environment /opt/holdfast /opt/holdfast
 COPY model_store /srv/model_store
+# A TorchServe beside it may be slow to begin; the gateway is alive meanwhile, and waits.
 # The container's own network is the fence: what reaches the port was let in by whoever published it. Publish it
 # to loopback, or to a network where everyone may classify; or mount a file of keys and name it in
 # HOLDFAST_KEYS_FILE, and everyone has to show one.
@@ -78,6 +79,7 @@ ENV HOLDFAST_HOST=0.0.0.0 \
     HOLDFAST_PORT=8000 \
     HOLDFAST_ALLOW_UNAUTHENTICATED=1 \
     HOLDFAST_MODEL_STORE=/srv/model_store \
+    HOLDFAST_BACKEND_START_TIMEOUT=600 \
     HOLDFAST_JOBS_DATABASE=sqlite:////srv/jobs/jobs.sqlite
 EXPOSE 8000
 VOLUME /srv/jobs

@@ -11,8 +11,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
-#: Seconds for a gateway to load its models on a busy machine, and for a job of one image.
-PATIENCE = 120.0
+#: Seconds for a gateway, or TorchServe, to load its models on a busy machine, and for a job of one image.
+PATIENCE = 600.0
 _TIMEOUT = 60.0
 _BOUNDARY = "holdfast-image-test"
 

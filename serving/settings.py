@@ -101,6 +101,10 @@ class Settings(BaseSettings):
         float,
         Field(gt=0, le=3600, description="Time for which a server elsewhere may answer nothing at all."),
     ] = 5.0
+    backend_start_timeout: Annotated[
+        float,
+        Field(gt=0, le=86_400, description="Time for a server elsewhere to answer for the first time."),
+    ] = 60.0
     threads: Annotated[
         int, Field(ge=0, le=1024, description="Threads for one batch; 0 chooses for this machine.")
     ] = 0

@@ -23,6 +23,7 @@ def make_backend(settings: Settings, metrics: Metrics) -> Backend:
             settings.torchserve_url,
             timeout=settings.deadline,
             patience=patience,
+            start_timeout=settings.backend_start_timeout,
             headers=forwarded_headers,
         )
     if settings.backend == "oip":
@@ -37,6 +38,7 @@ def make_backend(settings: Settings, metrics: Metrics) -> Backend:
             key="" if settings.oip_key is None else settings.oip_key.get_secret_value(),
             timeout=settings.deadline,
             patience=patience,
+            start_timeout=settings.backend_start_timeout,
             headers=forwarded_headers,
         )
     from serving.backends.onnx import OnnxBackend

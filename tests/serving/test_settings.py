@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import UsageError
+from serving.backends.remote import RemoteBackend
+from serving.gateway.backend import make_backend
+from serving.gateway.metrics import Metrics
 from serving.settings import Settings, load_settings
 
 
@@ -101,3 +104,14 @@ def test_limits_that_contradict_each_other_are_refused() -> None:
 
 def test_every_setting_is_explained() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("backend", ["torchserve", "oip"])
+def test_how_long_a_server_elsewhere_may_take_to_start_is_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, backend: str
+) -> None:
+    monkeypatch.setenv("HOLDFAST_BACKEND_START_TIMEOUT", "7")
+    settings = load_settings(backend=backend, model_store=tmp_path)
+    made = make_backend(settings, Metrics())
+    assert isinstance(made, RemoteBackend)
+    assert made._start_timeout == 7
