@@ -156,6 +156,15 @@ async def test_campaign_is_cancelled_and_deleted_after_a_question(page: Page, ur
     assert httpx.get(job).status_code == 404
 
 
+async def test_attack_without_a_budget_says_how_far_the_images_had_to_be_moved(page: Page) -> None:
+    await compose(page, *FILES, attack="ddn", Steps="20")
+    await expect(page.get_by_text("It looks for the nearest image")).to_be_visible()
+    await begin(page)
+    await expect(page.get_by_role("heading", name="How far the images had to be moved")).to_be_visible()
+    await expect(page.get_by_role("img", name="Share of images that withstand ddn, L2")).to_be_visible()
+    await expect(page.get_by_role("region", name="What it came to")).to_contain_text("nearest")
+
+
 async def test_images_that_cannot_be_used_are_named_and_removed(page: Page, watch: Watch) -> None:
     watch.allow(REFUSED.format(422))
     await compose(page, *FILES, png("broken.png", b"not an image"))

@@ -31,7 +31,7 @@ export function Budgets({ field, entry, attack, norm, said, onChange }) {
       <p class="help" id="${id}-help">
         ${wrong && html`<span class="complaint">${wrong} </span>`}
         ${field.nullable && !entry.budgets.length
-          ? "None: it looks for the nearest image that fools the model."
+          ? "It looks for the nearest image that fools the model, however far."
           : entry.budgets.length > 1
             ? `Attacked at each of the ${entry.budgets.length}, to draw accuracy against ε.`
             : "Choose several to draw accuracy against ε."}

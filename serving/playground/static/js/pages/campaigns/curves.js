@@ -3,7 +3,6 @@ import { Chart } from "../../components/chart.js";
 import { html, useState } from "../../dom.js";
 import { NORMS, budget } from "../../format.js";
 import { sideName } from "./names.js";
-import { useWidth } from "../../components/use-width.js";
 
 const TONES = ["held", "fooled", "unsure", "soft", ""];
 
@@ -16,7 +15,6 @@ const kindOf = ({ record: { attack, parameters, eot } }) => {
 export function Curves({ result }) {
   const charts = chartsOf(result);
   const [chosen, setChosen] = useState(0);
-  const [box, width] = useWidth(720);
   if (!charts.length) return null;
   const { norm, title, series, accuracy } = charts[Math.min(chosen, charts.length - 1)];
   const what = accuracy ? "Robust accuracy" : "Share of images that held";
@@ -32,8 +30,8 @@ export function Curves({ result }) {
           </label>
         `}
       </div>
-      <div ref=${box}><${Chart} title="${what} under ${title}" series=${series} xLabel=${norm === "linf" ? "budget ε of L∞, in 255ths" : "budget ε of L2"} yLabel="" shares
-        xText=${(x) => (norm === "linf" ? budget(x).replace("/255", "") : budget(x, norm))} width=${width} height=${Math.round(Math.min(340, 180 + width / 7))} /></div>
+      <${Chart} title="${what} under ${title}" series=${series} xLabel=${norm === "linf" ? "budget ε of L∞, in 255ths" : "budget ε of L2"} yLabel="" shares
+        xText=${(x) => (norm === "linf" ? budget(x).replace("/255", "") : budget(x, norm))} height=${300} />
       <p class="help">${accuracy ? "At 0: without an attack. The bands are 95 % Wilson intervals." : "Of the images that each model was right about, by its own word."}</p>
     </section>
   `;

@@ -22,7 +22,11 @@ const LABELS = {
 export function JobPage({ id }) {
   const { job, problem, stale, reload } = useJob(id);
   useEffect(() => {
+    const before = document.title;
     if (job) document.title = `${titleOf(job)} · Holdfast`;
+    return () => {
+      document.title = before;
+    };
   }, [job?.name]);
   return html`
     <p class="help"><a href=${link(["campaigns"])}>Campaigns</a></p>

@@ -2,7 +2,7 @@
 import { json } from "../../api.js";
 import { Icon } from "../../components/icon.js";
 import { Loading, ProblemNote } from "../../components/problem.js";
-import { html, useEffect } from "../../dom.js";
+import { html, useEffect, useRef } from "../../dom.js";
 import { ago, when } from "../../format.js";
 import { go, link } from "../../router.js";
 import { key } from "../../session.js";
@@ -14,8 +14,13 @@ const BETWEEN_LOOKS = 2000;
 
 export function ListPage({ before, state }) {
   const address = `/v1/jobs?${new URLSearchParams({ limit: String(A_PAGE), ...(before && { before }), ...(state && { state }) })}`;
-  const found = useLoaded((signal) => json(address, { signal }), [address, useAtom(key)]);
-  const jobs = found.data?.jobs;
+  const found = useLoaded(async (signal) => ({ address, ...(await json(address, { signal })) }), [address, useAtom(key)]);
+  // While the server is away, the list stays as it was.
+  const kept = useRef(undefined);
+  if (found.data) kept.current = found.data;
+  const gone = found.error?.kind === "gone" && kept.current?.address === address;
+  const list = gone ? kept.current : found.data;
+  const jobs = list?.jobs;
   useBack(found.reload);
   // Who looks elsewhere need not be kept up to date.
   const live = jobs?.some((job) => !finished(job)) ?? false;
@@ -28,9 +33,9 @@ export function ListPage({ before, state }) {
   return html`
     <div class="row spread">
       <h1>Campaigns</h1>
-      ${!nothing && !found.error && html`<a class="button primary" href=${link(["campaigns", "new"])}><${Icon} name="plus" />New campaign</a>`}
+      ${!nothing && jobs && html`<a class="button primary" href=${link(["campaigns", "new"])}><${Icon} name="plus" />New campaign</a>`}
     </div>
-    ${found.error && html`<${ProblemNote} problem=${found.error} retry=${found.reload} />`}
+    ${found.error && !gone && html`<${ProblemNote} problem=${found.error} retry=${found.reload} />`}
     ${!jobs && found.loading && html`<${Loading} what="Asking which campaigns there are …" />`}
     ${nothing && html`<${Nothing} />`}
     ${jobs && !nothing && html`
@@ -40,10 +45,10 @@ export function ListPage({ before, state }) {
         <ol class="jobs">
           ${jobs.map((job) => html`<${Row} key=${job.id} job=${job} />`)}
         </ol>
-        ${(before || found.data.next) && html`
+        ${(before || list.next) && html`
           <div class="row spread">
             ${before ? html`<a class="button" href=${link(["campaigns"], { state })}>Newest</a>` : html`<span></span>`}
-            ${found.data.next && html`<a class="button" href=${link(["campaigns"], { before: jobs.at(-1).id, state })}>Older</a>`}
+            ${list.next && html`<a class="button" href=${link(["campaigns"], { before: jobs.at(-1).id, state })}>Older</a>`}
           </div>
         `}
       </section>

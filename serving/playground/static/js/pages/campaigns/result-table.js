@@ -6,6 +6,7 @@ import { attackName, budgetName, modelName, sideName } from "./names.js";
 
 export function ResultTable({ result }) {
   const labelled = result.runs.some((run) => run.clean_accuracy);
+  const robust = result.runs.some((run) => run.robust_accuracy);
   const distances = result.runs.some((run) => run.record.minimises);
   return html`
     <div class="scroll" tabindex="0" role="region" aria-label="Each run">
@@ -13,15 +14,15 @@ export function ResultTable({ result }) {
         <thead>
           <tr>
             <th>Attack</th><th>Budget</th>${!result.complete && html`<th class="number">Images</th>`}
-            ${labelled && html`<th class="wider">Robust accuracy</th>`}
+            ${robust && html`<th class="wider">Robust accuracy</th>`}
             <th class="number">Fooled</th><th class="number">Held</th><th class="number">Success</th>
             ${distances && html`<th class="number">Median L∞</th><th class="number">Median L2</th>`}
           </tr>
         </thead>
         ${sidesOf(result.runs).map((runs) => html`
           <tbody key=${sideName(runs[0])}>
-            <${Side} run=${runs[0]} columns=${5 + Number(!result.complete) + Number(labelled) + 2 * Number(distances)} />
-            ${runs.map((run) => html`<${Row} key=${run.attack} run=${run} labelled=${labelled} distances=${distances} complete=${result.complete} />`)}
+            <${Side} run=${runs[0]} columns=${5 + Number(!result.complete) + Number(robust) + 2 * Number(distances)} />
+            ${runs.map((run) => html`<${Row} key=${run.attack} run=${run} robust=${robust} distances=${distances} complete=${result.complete} />`)}
           </tbody>
         `)}
       </table>
@@ -42,14 +43,14 @@ const Side = ({ run, columns }) => html`
   </tr>
 `;
 
-function Row({ run, labelled, distances, complete }) {
+function Row({ run, robust, distances, complete }) {
   const { totals, budget: within } = run.record;
   return html`
     <tr>
       <td>${attackName(run.attack, within)}</td>
       <td>${budgetName(within)}</td>
       ${!complete && html`<td class="number">${run.images_done}</td>`}
-      ${labelled && html`<td><${Share} share=${run.robust_accuracy} /></td>`}
+      ${robust && html`<td><${Share} share=${run.robust_accuracy} /></td>`}
       <td class="number">${totals.fooled}</td>
       <td class="number">${totals.held}</td>
       <td class="number">${totals.success_rate === null ? "–" : percent(totals.success_rate)}</td>

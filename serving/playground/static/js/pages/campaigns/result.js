@@ -8,6 +8,7 @@ import { download } from "../../images.js";
 import { key } from "../../session.js";
 import { useAtom, useBack, useLoaded } from "../../store.js";
 import { Curves } from "./curves.js";
+import { Distances } from "./distances.js";
 import { Gallery } from "./gallery.js";
 import { runName } from "./names.js";
 import { ResultTable } from "./result-table.js";
@@ -36,6 +37,7 @@ export function Result({ job }) {
     </section>
     ${any && html`
       <${Curves} result=${result} />
+      <${Distances} id=${job.id} runs=${result.runs} />
       <${WorstCases} cases=${result.worst_cases} />
       <${Gallery} id=${job.id} runs=${result.runs} />
     `}
