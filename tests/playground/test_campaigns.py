@@ -246,7 +246,7 @@ async def test_key_is_asked_for_and_a_campaign_outlives_the_server(
         await expect(page.get_by_text("The key is not for this")).to_be_visible()
         await show(page, strong)
         await expect(page.get_by_text("No campaign yet")).to_be_visible()
-        await compose(page, *FILES[1:], attack="pgd", Steps="1000", Restarts="3")
+        await compose(page, *FILES[1:], attack="pgd", Steps="1000", Restarts="2")
         await begin(page)
         await expect(page.locator(".state")).to_have_text("running")
         process.stop()
