@@ -31,7 +31,7 @@ export function OneModel({ model, summary, isDefault }) {
       ${model.description && html`<p>${model.description}</p>`}
       <div class="row">
         <a class="button primary" href=${link([], target)}><${Icon} name="image" />Probe it</a>
-        <a class="button" href=${link(["campaigns", "new"], target)}><${Icon} name="play" />Attack it with a campaign</a>
+        ${!other && html`<a class="button" href=${link(["campaigns", "new"], target)}><${Icon} name="play" />Attack it with a campaign</a>`}
       </div>
     </div>
     <${Section} id="claims" title="What it claims, and what speaks against it"><${Claims} model=${model} /><//>
