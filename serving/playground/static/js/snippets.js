@@ -27,7 +27,7 @@ export function curl(request, { image, address, secured }) {
   return (
     `curl -s --data-binary ${quote(`@${image.name}`)} -H 'Content-Type: ${image.blob.type || "image/png"}'` +
     `${ask(secured)} \\\n  -H 'Accept: image/png' -o adversarial.png \\\n  ` +
-    quote(`${address}/v1/models/${request.model}/attack?${query({ ...request, trace: 0 })}`)
+    quote(`${address}/v1/models/${request.model}${request.version ? `/versions/${request.version}` : ""}/attack?${query({ ...request, trace: 0 })}`)
   );
 }
 
@@ -43,6 +43,7 @@ export function campaignCurl(request, names, { address, secured }) {
 
 export function sdk(request, { image, address }) {
   const options = [`${python(image.name)}, ${python(request.attack)}`, `model=${python(request.model)}`];
+  if (request.version) options.push(`version=${python(request.version)}`);
   if (request.defence) options.push(`defence=${python(request.defence)}`);
   if (request.label) options.push(`label=${python(request.label)}`);
   for (const [name, value] of Object.entries(request.parameters)) {

@@ -9,7 +9,7 @@ import { changed, complaint, fields } from "../../schema.js";
 
 const GROUPS = { gradient: "By gradient", scores: "By scores alone", decision: "By decisions alone" };
 
-export function AttackForm({ attacks, model, image, attack }) {
+export function AttackForm({ attacks, model, version, image, attack }) {
   const [name, setName] = useState("pgd");
   const [defence, setDefence] = useState(model.defences[0]);
   const [label, setLabel] = useState("known");
@@ -40,7 +40,7 @@ export function AttackForm({ attacks, model, image, attack }) {
     const parameters = changed(list, values);
     // The gateway's default is the model's threat model, and what the form shows is what is meant.
     for (const each of ["norm", "epsilon"]) if (values[each]) parameters[each] = values[each];
-    return attack.start({ model: model.name, attack: entry.name, defence, label: known, parameters });
+    return attack.start({ model: model.name, version, attack: entry.name, defence, label: known, parameters });
   }
 
   const shown = (field) => html`

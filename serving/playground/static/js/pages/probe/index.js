@@ -14,7 +14,8 @@ import { useAttack } from "./use-attack.js";
 export function ProbePage({ query }) {
   const models = useModels();
   const name = query.get("model") || models.data?.default;
-  const model = useModel(name, query.get("version"));
+  const version = query.get("version");
+  const model = useModel(name, version);
   const [image, setImage] = useState(null);
   useBack(() => (models.reload(), model.reload()));
   if (models.error) return html`<h1>Probe a model</h1><${ProblemNote} problem=${models.error} retry=${models.reload} />`;
@@ -23,7 +24,7 @@ export function ProbePage({ query }) {
   const choose = html`
     <section class="card choose" key="choose" aria-labelledby="choose">
       <h2 id="choose">Image and model</h2>
-      <${ModelSelect} models=${models.data.models} name=${name} />
+      <${ModelSelect} models=${models.data.models} name=${name} version=${version} />
       <${Chooser} dataset=${model.data?.dataset.name} input=${model.data?.input} image=${image} onChoose=${setImage} />
     </section>
   `;
@@ -37,7 +38,7 @@ export function ProbePage({ query }) {
     </div>
     <div class="probe">
       ${model.data
-        ? html`<${Probe} models=${models.data.models} model=${model.data} image=${image}>${choose}<//>`
+        ? html`<${Probe} models=${models.data.models} model=${model.data} version=${version} image=${image}>${choose}<//>`
         : html`
             <div class="left">${choose}</div>
             <div class="right card">
@@ -48,7 +49,7 @@ export function ProbePage({ query }) {
   `;
 }
 
-function Probe({ models, model, image, children }) {
+function Probe({ models, model, version, image, children }) {
   const attacks = useAttacks();
   const attack = useAttack(model, image);
   const outcome = useRef(null);
@@ -63,7 +64,7 @@ function Probe({ models, model, image, children }) {
       <section class="card form" aria-labelledby="attack">
         <h2 id="attack">Attack it</h2>
         ${attacks.error && html`<${ProblemNote} problem=${attacks.error} retry=${attacks.reload} />`}
-        ${attacks.data && html`<${AttackForm} attacks=${attacks.data.attacks} model=${model} image=${image} attack=${attack} />`}
+        ${attacks.data && html`<${AttackForm} attacks=${attacks.data.attacks} model=${model} version=${version} image=${image} attack=${attack} />`}
       </section>
     </div>
     <div class="right">
@@ -80,14 +81,14 @@ function Probe({ models, model, image, children }) {
   `;
 }
 
-function ModelSelect({ models, name }) {
+function ModelSelect({ models, name, version }) {
   return html`
     <div class="field">
       <label for="model">Model</label>
       <select id="model" value=${name} onChange=${(event) => go([], { model: event.currentTarget.value }, { replace: true })}>
         ${models.map((each) => html`<option value=${each.name}>${each.name}</option>`)}
       </select>
-      <p class="help">${models.find((each) => each.name === name)?.description}</p>
+      <p class="help">${version && html`<strong>Version ${version}.</strong>${" "}`}${models.find((each) => each.name === name)?.description}</p>
     </div>
   `;
 }
