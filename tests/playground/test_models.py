@@ -256,6 +256,22 @@ async def test_versions_are_shown_with_their_shares_of_the_traffic(page: Page) -
     await page.unroute("**/v1/models")
 
 
+async def test_a_version_that_is_named_is_the_one_that_is_probed_and_asked_for(page: Page) -> None:
+    async with page.expect_request(f"**/v1/models/{ATLD}/versions/1/classify*"):
+        await page.goto(f"/#/?model={ATLD}&version=1")
+    assert await page.get_by_text("Version 1.").is_visible()
+    script = """
+      const { curl, sdk } = await from("snippets.js");
+      const image = { name: "a.png", blob: { type: "image/png" } };
+      const request = { model: "m", version: "2", attack: "pgd", parameters: {} };
+      const context = { image, address: "http://here" };
+      return [curl(request, context), sdk(request, context)];
+    """
+    command, program = await imported(page, script)
+    assert "'http://here/v1/models/m/versions/2/attack?attack=pgd'" in command
+    assert 'model="m", version="2"' in program
+
+
 async def test_a_model_that_is_not_there_is_said_to_be(page: Page) -> None:
     await page.goto("/#/models/nobody")
     await page.get_by_role("alert").wait_for()
