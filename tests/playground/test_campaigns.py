@@ -95,6 +95,7 @@ async def test_campaign_is_begun_followed_and_read(page: Page) -> None:
     await page.get_by_label("Another budget").press("Enter")
     await begin(page)
     await expect(page.get_by_role("heading", name="Three colours")).to_be_visible()
+    await expect(page.locator("main")).to_be_focused()
     rows = page.get_by_role("region", name="What it came to").get_by_role("row")
     await expect(rows).to_have_count(5)  # the head, the model, three budgets
     await expect(rows.nth(1)).to_contain_text("clean accuracy 100.0 %")

@@ -26,9 +26,9 @@ export function timing(job) {
   return `took ${duration((Date.parse(job.finished) - Date.parse(job.started)) / 1000)}`;
 }
 
-/** `240 of 400 attacks on images done`: a job counts images times runs. */
+/** `137 of 300 (20 images × 15 runs)`: a job counts images times runs. */
 export function doneOf({ progress: { done, total }, images }) {
   const runs = images ? Math.round(total / images) : 0;
   const what = `${count(images, "image")} × ${count(runs, "run")}`;
-  return done === total ? what : `${done.toLocaleString("en")} of ${what}`;
+  return done === total ? what : `${done.toLocaleString("en")} of ${total.toLocaleString("en")} (${what})`;
 }
