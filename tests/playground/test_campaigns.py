@@ -142,6 +142,25 @@ async def test_data_set_is_attacked_as_the_address_says_and_the_command_says_the
         assert (job["labels"], job["images"], job["runs"][0]["attack"]) == ("folder", 2, "pgd")
 
 
+async def test_folder_that_is_dropped_says_by_its_folders_what_the_images_are(
+    page: Page, url: str, tmp_path: Path
+) -> None:
+    for colour in ("green", "red"):
+        (tmp_path / "colours" / colour).mkdir(parents=True)
+        (tmp_path / "colours" / colour / "1.png").write_bytes(solid_png(colour))
+    await page.goto("/#/campaigns/new?attack=noise")
+    await page.get_by_role("radio", name="Files").check()
+    tools = await page.context.new_cdp_session(page)
+    dragged = {"items": [], "files": [str(tmp_path / "colours")], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        await tools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": dragged})
+    files = page.get_by_role("list", name="Files").get_by_role("listitem")
+    await expect(files).to_contain_text(["colours/green/1.png", "colours/red/1.png"])
+    await page.get_by_label("The labels are").select_option("folder")
+    answer = httpx.get(f"{url}/v1/jobs/{await begin(page)}").json()
+    assert (answer["labels"], answer["images"]) == ("list", 2)
+
+
 async def test_campaign_is_cancelled_and_deleted_after_a_question(page: Page, url: str) -> None:
     await compose(page, *FILES[1:], attack="pgd", Steps="10000", Restarts="100")
     job = f"{url}/v1/jobs/{await begin(page)}"

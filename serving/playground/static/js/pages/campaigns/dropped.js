@@ -45,7 +45,10 @@ async function filesIn(entry) {
   const found = [];
   for (;;) {
     const some = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
-    if (!some.length) return (await Promise.all(found.map(filesIn))).flat();
+    if (!some.length) {
+      found.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+      return (await Promise.all(found.map(filesIn))).flat();
+    }
     found.push(...some);
   }
 }
