@@ -120,6 +120,9 @@ def test_block_whose_curl_would_not_be_run_is_an_error(tmp_path: Path) -> None:
     page.write_text("```console\n$ echo curl\n```\n", encoding="utf-8")
     with pytest.raises(ValueError, match="no line of this block runs curl"):
         blocks_of(page)
+    page.write_text("```shell-session\n$ curl a\n```\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="write ```console"):
+        blocks_of(page)
 
 
 @pytest.mark.parametrize(

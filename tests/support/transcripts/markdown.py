@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_FENCED = re.compile(
-    r"^(?P<indent> *)```(?P<language>console|bash|sh|shell)\n(?P<body>.*?)^(?P=indent)```", re.M | re.S
-)
+_FENCED = re.compile(r"^(?P<indent> *)```(?P<language>.*)\n(?P<body>(?s:.*?))^(?P=indent)```", re.MULTILINE)
+_LANGUAGES = ("console", "bash", "sh", "shell")
 _HEREDOC = re.compile(r"<<-?\s*'?\"?(\w+)'?\"?")
 _PROMPT = "$ "
 
@@ -30,7 +29,7 @@ class Step:
     @property
     def asks(self) -> int:
         """How many times it calls curl."""
-        return len(re.findall(r"(?:^|[\s(|;&])curl\s", _without_comment(self.command), re.M))
+        return len(re.findall(r"(?:^|[\s(|;&])curl\s", _without_comment(self.command), re.MULTILINE))
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,16 @@ def blocks_of(page: Path) -> list[Block]:
     """Every block of commands in a page of Markdown.
 
     Raises:
-        ValueError: A block mentions curl and none of its lines is a command.
+        ValueError: A block mentions curl and none of its lines is a command, or it is no block of commands.
     """
     text = page.read_text(encoding="utf-8")
     blocks = []
     for found in _FENCED.finditer(text):
         first = text.count("\n", 0, found.start("body")) + 1
+        if found["language"] not in _LANGUAGES:
+            if re.search(r"^\s*(\$ )?curl ", found["body"], re.MULTILINE):
+                raise ValueError(f"{page.name}:{first}: write ```console above a block that runs curl")
+            continue
         lines = [line.removeprefix(found["indent"]) for line in found["body"].splitlines()]
         prompted = found["language"] == "console"
         if prompted and not lines[0].startswith(_PROMPT) and not re.search(r"\bcurl\b", found["body"]):

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[3]
 #: Where a gateway listens unless it is told otherwise, as pages have it.
 PORT = 8000
 
-#: What readers have and a checkout has not: any image of their own.
-_OWN_IMAGES = ("image.png", "ship.png")
+#: What readers have and a checkout has not: an image of their own, which models' cards speak of.
+_OWN_IMAGE = "image.png"
 
 #: No batch here is larger, and warming up for larger ones takes seconds.
 _BATCH = "2"
@@ -111,9 +111,7 @@ def open_workshop(place: Path) -> Iterator[Workshop]:
     folder.mkdir()
     shutil.copytree(ROOT / "model_store", folder / "model_store", ignore=shutil.ignore_patterns("*.mar"))
     shutil.copytree(ROOT / "examples", folder / "examples")
-    (folder / "sets").mkdir()
-    for name in _OWN_IMAGES:
-        shutil.copy(ROOT / "examples" / "images" / "ship.png", folder / name)
+    shutil.copy(ROOT / "examples" / "images" / "ship.png", folder / _OWN_IMAGE)
     settings = {
         "HOLDFAST_JOBS_DATABASE": f"sqlite:///{place}/jobs.sqlite",
         "HOLDFAST_DATASETS": str(folder / "sets"),
