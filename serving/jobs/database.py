@@ -213,7 +213,9 @@ def quieten() -> None:
 def _with_driver(url: sa.URL) -> sa.URL:
     name = url.get_backend_name()
     if name in ("postgresql", "postgres"):
-        return url.set(drivername="postgresql+psycopg")
+        # A database of no encoding, as one is where there was no locale, would answer in bytes.
+        encoding = {"client_encoding": "utf8"} | dict(url.query)
+        return url.set(drivername="postgresql+psycopg", query=encoding)
     if name == "sqlite" and url.database:
         return url
     raise ArgumentError(name)

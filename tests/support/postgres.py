@@ -43,12 +43,12 @@ class PostgresServer:
         """The address of one of its databases."""
         return f"postgresql://postgres@/{name}?host={self._directory}"
 
-    def make_database(self) -> str:
+    def make_database(self, options: str = "") -> str:
         """A new, empty database: its address."""
         self._databases += 1
         name = f"holdfast_{self._databases}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} {options}".encode())
         return self.url(name)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from support.jobs import Backlog
+from support.postgres import PostgresServer
 
 from serving.jobs.database import Database
 from serving.jobs.errors import StorageError
@@ -113,3 +114,14 @@ def test_costly_attacks_take_fewer_images_at_a_time(on_sqlite: Backlog) -> None:
     cheap = on_sqlite.submit(50, attacks=["pgd"], steps=3)
     assert {row.count for row in on_sqlite.chunks(job)[:-1]} == {4}
     assert len(on_sqlite.chunks(cheap)) == 13  # of four, as this backlog is set up
+
+
+def test_jobs_are_kept_in_a_database_of_no_encoding(postgres: PostgresServer, tiny_store: Path) -> None:
+    url = postgres.make_database("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    backlog = Backlog(url, tiny_store)
+    try:
+        job = backlog.submit(2, steps=1)
+        backlog.carry_out(job)
+        assert backlog.state(job) == "succeeded"
+    finally:
+        backlog.close()
