@@ -24,6 +24,8 @@ class Course:
         self.emptied: float | None = None
         #: When the last stage ended, on the run's clock; infinite before that.
         self.over = math.inf
+        #: Whether somebody stopped it: what was on its way then had no time to end.
+        self.called_off = False
         #: Why it ended before its time, if it did.
         self.ended_early = ""
         self._ledger = ledger
@@ -102,6 +104,7 @@ class Course:
         """The run is over, whatever its shape says: somebody stopped it."""
         if self._ended is None:
             self._ended = time.time()
+            self.called_off = True
 
     def _finish(self, elapsed: float, wall: float) -> None:
         self._ended, self.over = wall, elapsed

@@ -138,6 +138,21 @@ class Ledger:
         """A request was sent so long after it was to be."""
         count(self.lateness, milliseconds)
 
+    def close(self, *, unanswered: bool) -> None:
+        """The run is over; nothing is on its way any more.
+
+        Args:
+            unanswered: Whether what was counts as such: it had its time. Else it was called off, and never
+                was.
+        """
+        for cell in self.cells.values():
+            waiting = cell.waiting
+            if unanswered:
+                cell.unanswered += waiting
+                self.ended += waiting
+            else:
+                cell.begun -= waiting
+
     def names(self) -> list[str]:
         """Everything that was asked, in order."""
         return sorted({name for _, name in self.cells})

@@ -55,6 +55,9 @@ def exchange(
                 )
             except OSError as error:
                 raise GoneError(f"no TLS: {type(error).__name__}") from None
+            if half_close:  # TLS ends in both directions: who goes away hears nothing more
+                _write(connection, pieces, half_close=False)
+                raise GoneError("gone before the answer")
         # Beside the reading: a server that answers in the middle of a body is to be heard at once.
         writer = gevent.spawn(_write, connection, pieces, half_close)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
+from gevent import ssl
 from geventhttpclient.client import HTTPClientPool
 from locust.env import Environment
 
@@ -58,6 +59,7 @@ class Session:
                 concurrency=self.options.max_in_flight,
                 network_timeout=self.options.patience,
                 connection_timeout=self.options.patience,
+                ssl_context_factory=ssl.create_default_context,
             )
         return self._pool
 

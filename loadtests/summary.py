@@ -117,8 +117,9 @@ class Summary:
 
 
 def summarise(session: Session) -> Summary:
-    """What the run of this process came to, with what its workers reported."""
+    """What the run of this process came to, with what its workers reported; it is over."""
     options, ledger = session.options, session.ledger
+    ledger.close(unanswered=not session.course.called_off)
     limits = options.limits
     periods = session.course.periods()
     levels = [level for period in periods if (level := measure(ledger, period, limits)) is not None]
@@ -172,7 +173,6 @@ def _row_as_json(name: str, cell: Cell, seconds: float) -> dict[str, Any]:
         "failed": cell.failed,
         "unanswered": cell.unanswered,
         "refused": cell.refused,
-        "waiting": cell.waiting,
         "fail_ratio": cell.fail_ratio,
         "refusal_ratio": cell.refusal_ratio,
         "per_second": cell.answered / seconds if seconds else 0.0,

@@ -69,6 +69,20 @@ def test_what_is_on_its_way_and_what_had_no_answer_count_as_slow() -> None:
     assert ledger.total().quantile(0.95) == pytest.approx(1.0, rel=0.0101)
 
 
+@pytest.mark.parametrize(("unanswered", "begun", "ratio"), [(True, 4, 0.5), (False, 2, 0.0)])
+def test_in_the_end_what_never_ended_was_not_answered_unless_it_was_called_off(
+    unanswered: bool, begun: int, ratio: float
+) -> None:
+    ledger = Ledger()
+    for _ in range(4):
+        ledger.begin("a", 0)
+    for _ in range(2):
+        ledger.end("a", 0, Outcome.ANSWERED, 1.0)
+    ledger.close(unanswered=unanswered)
+    cell = ledger.total()
+    assert (cell.waiting, cell.begun, cell.fail_ratio) == (0, begun, ratio)
+
+
 def test_refusals_are_neither_answers_nor_failures() -> None:
     ledger = Ledger()
     for outcome in (Outcome.ANSWERED, Outcome.FAILED, Outcome.UNANSWERED, Outcome.REFUSED, Outcome.REFUSED):

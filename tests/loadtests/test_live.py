@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import psutil  # type: ignore[import-untyped]
 import pytest
 from support.gateway_process import free_port, running_gateway
-from support.locusts import ROOT, finish, locust, start_locust
+from support.locusts import ROOT, finish, locust, locusts, start_locust
 
 from loadtests.answers import judge_refused_input
 from loadtests.garbage import GARBAGE, Garbage, Writer
@@ -108,19 +108,15 @@ def test_a_run_over_its_threshold_fails_and_says_of_which(url: str, tmp_path: Pa
     assert run.summary["sent_late_p99_ms"] > 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--model", "nobody"], "The gateway has no model 'nobody'. It has tiny."),
-        (["--host", "http://192.0.2.1:80"], "192.0.2.1 is not this machine."),
-    ],
-)
-def test_where_there_is_nothing_to_load_it_says_so(
-    url: str, tmp_path: Path, arguments: list[str], words: str
-) -> None:
-    run = locust(url, tmp_path, "-u", "1", "-t", "2s", *arguments)
-    assert run.code == 2
-    assert words in run.log
+def test_where_there_is_nothing_to_load_it_says_so(url: str, tmp_path: Path) -> None:
+    words = {
+        "The gateway has no model 'nobody'. It has tiny.": ("--model", "nobody"),
+        "192.0.2.1 is not this machine.": ("--host", "http://192.0.2.1:80"),
+    }
+    runs = locusts([(url, ("-u", "1", "-t", "2s", *options)) for options in words.values()], tmp_path)
+    for run, told in zip(runs, words, strict=True):
+        assert run.code == 2
+        assert told in run.log
 
 
 @pytest.mark.slow

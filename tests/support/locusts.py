@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 ROOT = Path(__file__).parents[2]
 LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"
@@ -69,9 +69,18 @@ def finish(process: subprocess.Popen[str], summary: Path | None = None, patience
 
 def locust(url: str, folder: Path, *arguments: str, **environment: str) -> Run:
     """Run locust to its end."""
-    summary = folder / f"summary-{time.monotonic_ns()}.json"
-    process = start_locust(url, "--headless", "--summary-json", str(summary), *arguments, **environment)
-    return finish(process, summary)
+    (run,) = locusts([(url, arguments)], folder, **environment)
+    return run
+
+
+def locusts(runs: Sequence[tuple[str, Sequence[str]]], folder: Path, **environment: str) -> list[Run]:
+    """Several runs beside one another, each of a gateway and options: most of their time they wait."""
+    summaries = [folder / f"summary-{uuid4()}.json" for _ in runs]
+    processes = [
+        start_locust(url, "--headless", "--summary-json", str(summary), *arguments, **environment)
+        for (url, arguments), summary in zip(runs, summaries, strict=True)
+    ]
+    return [finish(process, summary) for process, summary in zip(processes, summaries, strict=True)]
 
 
 #: What a stand-in answers to the n-th classification, from 0, at an address: status, headers, document.
