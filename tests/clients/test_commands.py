@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from holdfast.commands.remote.attack import _show
 from holdfast.errors import HoldfastError, UsageError
 from holdfast_client import AttackProgress
 from serving.keys.store import KeyStore
+from serving.rates import Rate
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,6 +122,20 @@ def test_key_that_is_missing_wrong_or_for_something_else_is_said(
         outcome = invoke(capsys, *command, "--server", url)
         assert (outcome.code, outcome.out) == (1, "")
         assert outcome.err.count("with the scope attack; this one has classify") == 1
+
+
+def test_who_has_to_wait_is_told(
+    capsys: pytest.CaptureFixture[str], keyed: tuple[str, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _, store = keyed
+    slow, _ = KeyStore(store.parent / "keys.json").create("slow", ("classify",), rate=Rate.parse("1/second"))
+    monkeypatch.setenv("HOLDFAST_API_KEY", slow.reveal())
+    time.sleep(1.1)  # the gateway looks at its file of keys once a second
+    outcome = invoke(
+        capsys, "classify", SHIP, SHIP.with_name("cat.png"), "--model", "atld-cifar10", "--server", url
+    )
+    assert outcome.code == 0
+    assert "POST /v1/models/atld-cifar10/classify: 429; it is sent again in 1." in outcome.err
 
 
 def test_what_is_wrong_with_all_images_is_said_once(
@@ -269,6 +285,7 @@ def test_gateway_that_is_not_there_is_an_error_of_one_line(
     assert outcome.code == 1
     assert "cannot be reached" in outcome.err
     assert "Hint: Is a gateway running there?" in outcome.err
+    assert len(outcome.err.splitlines()) == 2
     assert invoke(capsys, "models", "--server", "nowhere").code == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,7 +49,7 @@ def connected(server: str | None) -> Iterator[Holdfast]:
             hint="Install it from a checkout with: pip install ./clients/python",
         ) from None
     try:
-        with sdk.Holdfast(server) as client:
+        with _told(), sdk.Holdfast(server) as client:
             yield client
     except (sdk.ConfigurationError, sdk.ImageInputError) as error:
         raise UsageError(error.message, hint=error.hint) from error
@@ -59,6 +60,32 @@ def connected(server: str | None) -> Iterator[Holdfast]:
     except sdk.HoldfastError as error:
         away = isinstance(error, sdk.APIConnectionError) and not isinstance(error, sdk.APITimeoutError)
         raise HoldfastError(error.message, hint=error.hint or (_AWAY if away else "")) from error
+
+
+class _Telling(logging.Handler):
+    """Says what the client has to say, such as that it waits as long as a busy gateway asks for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from holdfast.console import stderr
+
+        last = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+        if isinstance(last, float) and last < 1:
+            return  # a wait that nobody notices
+        stderr.print(record.getMessage(), markup=False, style="yellow", soft_wrap=True)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Whoever waits is told what for."""
+    logger, handler = logging.getLogger("holdfast_client"), _Telling(logging.INFO)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 def is_about_one_image(error: Exception) -> bool:

@@ -118,7 +118,9 @@ class AsyncTransport:
             delay = self.retries.delay(call, outcome, attempt)
             if delay is None:
                 break
-            logger.info("%s %s is sent again in %.2f s", call.method, call.path, delay)
+            logger.info(
+                "%s %s: %s; it is sent again in %.2f s", call.method, call.path, _result(outcome), delay
+            )
             await anyio.sleep(delay)
         if isinstance(outcome, Reply):
             return replace(outcome, attempts=attempt)
@@ -222,8 +224,12 @@ def _listener(call: Call[Any], response: httpx.Response) -> Listener | None:
 
 def _log(call: Call[Any], outcome: Reply | Failure, seconds: float, request_id: str) -> None:
     """Say what became of an attempt: no header, no body, no query."""
-    result = outcome.status if isinstance(outcome, Reply) else type(outcome.error).__name__
-    logger.debug("%s %s: %s in %.0f ms (%s)", call.method, call.path, result, 1000 * seconds, request_id)
+    took = 1000 * seconds
+    logger.debug("%s %s: %s in %.0f ms (%s)", call.method, call.path, _result(outcome), took, request_id)
+
+
+def _result(outcome: Reply | Failure) -> str:
+    return str(outcome.status) if isinstance(outcome, Reply) else type(outcome.error).__name__
 
 
 def _lower(response: httpx.Response) -> dict[str, str]:
