@@ -77,7 +77,7 @@ def _scripted(bundle: Bundle, factory: str) -> Network:
         raise BundleError(
             f"Model {bundle.name} version {bundle.version} was imported from {factory}, and cannot be "
             f"built again from its bundle: it has no {TORCHSCRIPT}.",
-            hint=f"Export it with it: holdfast export {factory} --torchscript, and all that was said before.",
+            hint=f"Export it as before, and with --torchscript: holdfast export {factory} --torchscript …",
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.")  # TorchServe 0.12 knows no other format

@@ -51,6 +51,8 @@ class Small(nn.Module):
         self.convolution = nn.Conv2d(1, 4, 3, stride=2, padding=1)
         self.norm = nn.BatchNorm2d(4, track_running_stats=kind != "mixing")
         self.head = nn.Linear(64, 1 if kind == "single" else num_classes)
+        if kind == "constant":
+            nn.init.zeros_(self.head.weight)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor] | dict[str, Tensor]:
         features = torch.relu(self.norm(self.convolution(x))).flatten(1)

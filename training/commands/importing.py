@@ -25,7 +25,7 @@ from training.models import Normalise
 #: Fewest held-out images that a temperature is fitted on.
 _FEWEST = 20
 #: Images that the graphs are compared on where there are no real ones.
-_SMOOTH = 16
+_DRAWN = 16
 
 
 def run(
@@ -56,9 +56,15 @@ def run(
     preprocessing = Preprocessing.parse(wanted.normalise, wanted.input_range, shape[0])
     module = build_module(wanted.factory, arguments)
     file = None if wanted.weights is None else load_weights(module, wanted.weights)
-    calibration = spread(images) if images else _smooth_images(shape)
-    count = try_out(module, torch.from_numpy(calibration), Normalise(preprocessing.mean, preprocessing.std))
-    network = ImportedNetwork(module, preprocessing, count)
+    calibration = spread(images) if images else _drawn_images(shape)
+    trial = try_out(module, torch.from_numpy(calibration), Normalise(preprocessing.mean, preprocessing.std))
+    if trial.constant:
+        console.stderr.print(
+            "[bold yellow]Warning:[/] every image gets the same logits: nothing that is compared can differ. "
+            "Are these the weights that were trained?",
+            soft_wrap=True,
+        )
+    network = ImportedNetwork(module, preprocessing, trial.classes)
     facts = facts_of(wanted, arguments, file, network, shape, images, description)
     held_out = _held_out(images)
     name = name or name_of(wanted.factory)
@@ -118,12 +124,18 @@ def _held_out(images: Images | None) -> HeldOut | None:
     return found
 
 
-def _smooth_images(shape: tuple[int, int, int]) -> np.ndarray:
-    """Images of coarse random patches, where there are no real ones: noise alone would be too easy."""
+def _drawn_images(shape: tuple[int, int, int]) -> np.ndarray:
+    """Coarse random patches under fine noise, where there are no real images: noise alone would be too easy.
+
+    In 8 bits, as images are: where a ramp is level but for rounding, pooling has ties that anybody may break.
+    """
     channels, height, width = shape
-    coarse = torch.rand(_SMOOTH, channels, 4, 4, generator=torch.Generator().manual_seed(0))
-    grown: np.ndarray = nn.functional.interpolate(coarse, (height, width), mode="bilinear").numpy()
-    return grown
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(_DRAWN, channels, 4, 4, generator=generator)
+    grown = nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    mixed = 0.8 * grown + 0.2 * torch.rand(grown.shape, generator=generator)
+    drawn: np.ndarray = (mixed.mul(255).round() / 255).numpy()
+    return drawn
 
 
 def _say_what_it_is_worth(root: Path, facts: Facts, held_out: HeldOut | None) -> None:

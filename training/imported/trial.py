@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,16 +19,26 @@ _IMAGES = 3
 _ROUNDING = 1e-3
 
 
-def try_out(module: nn.Module, images: Tensor, prepare: Callable[[Tensor], Tensor]) -> int:
+@dataclass(frozen=True)
+class Trial:
+    """What the first look found.
+
+    Attributes:
+        classes: How many classes there are logits for.
+        constant: Every image got the same logits, and was noise to the module.
+    """
+
+    classes: int
+    constant: bool
+
+
+def try_out(module: nn.Module, images: Tensor, prepare: Callable[[Tensor], Tensor]) -> Trial:
     """Pass images through a module, and refuse what no server could answer from.
 
     Args:
         module: In eval mode.
         images: (n, c, h, w) in [0, 1], n >= 3; the first three are used.
         prepare: What is done to images before the module.
-
-    Returns:
-        How many classes it has logits for.
 
     Raises:
         UsageError: It cannot take the images, or does not return logits.
@@ -55,7 +66,7 @@ def try_out(module: nn.Module, images: Tensor, prepare: Callable[[Tensor], Tenso
             "An image's logits depend on the other images of its batch, which are strangers' on a server.",
             hint="Batch norm needs running statistics: nn.BatchNorm2d(..., track_running_stats=True).",
         )
-    return logits.shape[1]
+    return Trial(logits.shape[1], constant=bool((logits == logits[:1]).all()))
 
 
 def _pass(module: nn.Module, images: Tensor) -> Any:

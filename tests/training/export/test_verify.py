@@ -13,7 +13,7 @@ from support.networks import random_images
 
 from holdfast.bundle import GRADIENT, PREDICT, WEIGHTS
 from training.export import ExportError
-from training.export.verify import comparisons, verify
+from training.export.verify import batch_sizes, comparisons, verify
 
 Break = Callable[[onnx.GraphProto], None]
 
@@ -107,3 +107,8 @@ def test_a_right_graph_passes_on_any_images(exported: Exported) -> None:
     )
     assert parity.gradient_sign > 0.999
     assert len(seen) == comparisons(SHAPE)
+
+
+def test_of_large_images_fewer_are_compared() -> None:
+    assert batch_sizes((3, 64, 64)) == (1, 2, 7, 32)
+    assert batch_sizes((3, 224, 224)) == (1, 2, 5)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
+from safetensors.torch import load
 from support.cli import invoke
-from support.foreign import Foreign, Small
+from support.foreign import Foreign, Mixed, Small
+from torch import nn
 
 from holdfast.attacks import attack, find
 from holdfast.attacks.onnx_defended import open_oracle
 from holdfast.attacks.oracle import NoGradientError
-from holdfast.bundle import CARD, GRADIENT, MANIFEST, TORCHSCRIPT, Bundle, BundleError
-from training.archive import compare
+from holdfast.bundle import CARD, GRADIENT, MANIFEST, TORCHSCRIPT, WEIGHTS, Bundle, BundleError
+from holdfast.manifest import Manifest
+from training.archive import archive, compare
+from training.export.weights import write_weights
+from training.imported import ImportedNetwork, Preprocessing
 from training.rebuild import rebuild
 
 SMALL = ("export", "support.foreign:Small", "--input-shape", "1x8x8")
@@ -53,6 +60,16 @@ def test_the_manifest_says_where_it_comes_from_and_nothing_of_a_recipe(mixed: Fo
     assert imported.weights.name == "weights.safetensors"
     assert imported.unstated == ["dataset", "images"]
     assert "training" not in json.loads((mixed.bundle.root / MANIFEST).read_text())
+
+
+def test_a_manifest_says_how_it_was_trained_or_where_it_comes_from(
+    mixed: Foreign,
+) -> None:
+    content = mixed.bundle.manifest.model_dump(mode="json")
+    run = {"epochs": 1, "steps": 1, "seed": 0, "hardware": "none", "seconds": 1}
+    for change in ({"training": run}, {"imported": None}):
+        with pytest.raises(ValidationError, match="training or the section imported"):
+            Manifest.model_validate(content | change)
 
 
 def test_the_card_says_what_is_not_known(mixed: Foreign) -> None:
@@ -175,6 +192,36 @@ def test_what_cannot_be_meant_is_said(
     outcome = invoke(capsys, "export", *arguments, "--store", tmp_path)
     assert outcome.code == 2
     assert reason in " ".join(outcome.err.split())
+
+
+def test_a_module_that_says_the_same_of_every_image_is_exported_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, *SMALL, "--set", "kind=constant", "--no-gradient", "--store", tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert "every image gets the same logits" in outcome.err
+
+
+def test_a_bundle_with_torchscript_is_packed_for_torchserve(mixed: Foreign, tmp_path: Path) -> None:
+    packed = archive(mixed.bundle, tmp_path)
+    assert packed.name == "mixed.mar"
+    with ZipFile(packed) as content:
+        assert content.read(TORCHSCRIPT) == mixed.bundle.path(TORCHSCRIPT).read_bytes()
+
+
+def test_tied_weights_are_stored_twice(tmp_path: Path) -> None:
+    first = nn.Linear(64, 64, bias=False)
+    module = nn.Sequential(nn.Flatten(), first, nn.Linear(64, 64, bias=False), nn.Linear(64, 3)).eval()
+    module[2].weight = first.weight
+    network = ImportedNetwork(module, Preprocessing((0.0,), (1.0,)), 3)
+    write_weights(network, tmp_path / WEIGHTS)
+    entries = load((tmp_path / WEIGHTS).read_bytes())
+    assert torch.equal(entries["body.1.weight"], entries["body.2.weight"])
+
+
+def test_constants_that_a_module_keeps_to_itself_are_stored_with_its_weights() -> None:
+    network = ImportedNetwork(Mixed(), Preprocessing((0.0,), (1.0,)), 10)
+    assert "body.gain" in network.state_dict()
 
 
 def test_small_is_what_these_tests_take_it_for() -> None:
