@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from gevent import ssl
 from geventhttpclient.client import HTTPClientPool
-from locust.env import Environment
 
 from loadtests.answers import Memory
 from loadtests.course import Course
 from loadtests.ledger import Ledger
 from loadtests.options import Options
 from loadtests.target import Target, TargetError
+
+if TYPE_CHECKING:  # locust patches the standard library of whoever imports it
+    from locust.env import Environment
 
 
 class Session:

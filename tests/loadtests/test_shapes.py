@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from typing import Any
-
 import pytest
+from support.load_options import options
 
 from loadtests.course import Course
 from loadtests.ledger import Ledger, Outcome
-from loadtests.options import SHAPES, Options, add_options, read_options, settle
+from loadtests.options import SHAPES
 from loadtests.shapes import Stage, settling, stages_of
-
-
-class Parser(ArgumentParser):
-    """Locust's parser knows environment variables."""
-
-    def add_argument_group(self, *args: Any, **kwargs: Any) -> Any:
-        group = super().add_argument_group(*args, **kwargs)
-        plain = group.add_argument
-        group.add_argument = lambda *a, env_var="", **k: plain(*a, **k)  # type: ignore[method-assign]
-        return group
-
-
-def options(*arguments: str, users: int | None = 8, seconds: int | None = 40) -> Options:
-    parser = Parser()
-    add_options(parser)
-    parsed = parser.parse_args(arguments, Namespace(num_users=users, run_time=seconds, spawn_rate=None))
-    settle(parsed)
-    return read_options(parsed)
 
 
 def test_steps_rise_to_the_users_asked_for_in_the_time_given() -> None:
