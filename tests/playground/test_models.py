@@ -45,7 +45,7 @@ def worst(manifest: Manifest, defence: str) -> Figure:
 async def page(browser: Browser, playground: str) -> AsyncIterator[Page]:
     """One page for all tests: where they lead it is below the same document."""
     watch = Watch()
-    watch.allow("404")  # a model that is not there
+    watch.allow("404|ERR_FAILED")  # a model that is not there, a request that is lost
     async with opened(browser, playground, watch) as page:
         await page.goto("/#/models")
         yield page
@@ -270,6 +270,15 @@ async def test_a_version_that_is_named_is_the_one_that_is_probed_and_asked_for(p
     command, program = await imported(page, script)
     assert "'http://here/v1/models/m/versions/2/attack?attack=pgd'" in command
     assert 'model="m", version="2"' in program
+
+
+async def test_a_request_that_was_lost_is_made_again(page: Page) -> None:
+    await page.goto("/#/monitor")
+    await page.route("**/v1/models", lambda route: route.abort())
+    await page.goto("/#/models")
+    await page.get_by_role("alert").get_by_text("The server does not answer").wait_for()
+    await page.unroute("**/v1/models")
+    await page.locator(".claim-row").first.wait_for()
 
 
 async def test_a_model_that_is_not_there_is_said_to_be(page: Page) -> None:

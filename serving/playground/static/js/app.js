@@ -73,6 +73,8 @@ function ThemeButton() {
   `;
 }
 
+const A_MOMENT = 1000;
+
 /** The server has gone, or is not ready yet; it is asked again until it is. */
 function ServerNote() {
   const there = useAtom(reachable);
@@ -84,7 +86,8 @@ function ServerNote() {
       const found = await state();
       if (stopped) return;
       setNow((before) => {
-        if (before !== "ready" && found === "ready") dispatchEvent(new Event("holdfast:back"));
+        // It may have been gone for a single request; pages that ask again at once might lose that one too.
+        if (found === "ready" && !(there && before === "ready")) setTimeout(() => dispatchEvent(new Event("holdfast:back")), A_MOMENT);
         return found;
       });
       if (found !== "ready") timer = setTimeout(look, 2000);

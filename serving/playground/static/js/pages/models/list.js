@@ -5,6 +5,7 @@ import { html } from "../../dom.js";
 import { percent } from "../../format.js";
 import { defenceName, useModel } from "../../models.js";
 import { link } from "../../router.js";
+import { useBack } from "../../store.js";
 import { ClaimBar, sure, underWhat } from "./claim.js";
 import { claims, doubts } from "./figures.js";
 
@@ -28,6 +29,7 @@ export const ModelList = ({ models, chosen }) => html`
 
 function Entry({ model, isDefault }) {
   const found = useModel(model.name);
+  useBack(found.reload);
   return html`
     <article class="card model-entry" aria-labelledby="model-${model.name}">
       <div class="who">
