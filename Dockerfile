@@ -129,11 +129,15 @@ LABEL org.opencontainers.image.title="Holdfast TorchServe" \
 #   docker run --rm --gpus all --user $(id -u) -v ./data:/data -v ./runs:/workspace/runs \
 #       holdfast:train train fs-cifar10
 FROM base AS train
-# torch.compile writes C++ and needs a compiler for it.
-RUN apt-get update -qq && apt-get install -qq --no-install-recommends g++ >/dev/null && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/*
+# torch.compile writes C++ and needs a compiler for it, and Python's headers, which not every base has.
+RUN apt-get update -qq && \
+    headers=$(python -c 'import sysconfig; print(sysconfig.get_path("include"))') && \
+    apt-get install -qq --no-install-recommends g++ $([ -e "$headers/Python.h" ] || echo libpython3-dev) >/dev/null && \
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/*
 RUN install -d -o 10001 -g 10001 /workspace /data
 COPY --from=train-environment /opt/holdfast /opt/holdfast
-ENV HOLDFAST_DATA=/data
+# Users of any number have a name, by which torch.compile calls its cache, and a place for Matplotlib's.
+ENV HOLDFAST_DATA=/data USER=holdfast MPLCONFIGDIR=/tmp/matplotlib
 VOLUME /workspace
 WORKDIR /workspace
 USER 10001:10001
