@@ -1,21 +1,21 @@
 /** The frame around every page: where one is, the key, the theme, and whether the server is there. */
 import { reachable, state } from "./api.js";
 import { Icon } from "./components/icon.js";
+import { Loading, ProblemNote } from "./components/problem.js";
 import { html, useEffect, useRef, useState } from "./dom.js";
 import { KeyDialog } from "./key-dialog.js";
-import { CampaignsPage } from "./pages/campaigns/index.js";
-import { ModelsPage } from "./pages/models/index.js";
-import { MonitorPage } from "./pages/monitor/index.js";
 import { ProbePage } from "./pages/probe/index.js";
+import { Problem } from "./problem.js";
 import { link, route } from "./router.js";
 import { key, keyDialog, theme } from "./session.js";
-import { useAtom } from "./store.js";
+import { useAtom, useLoaded } from "./store.js";
 
+// Most come for the first page; the scripts of the others are fetched when they are gone to.
 const PAGES = {
   probe: { title: "Probe", page: ProbePage },
-  campaigns: { title: "Campaigns", page: CampaignsPage },
-  models: { title: "Models", page: ModelsPage },
-  monitor: { title: "Monitor", page: MonitorPage },
+  campaigns: { title: "Campaigns", load: async () => (await import("./pages/campaigns/index.js")).CampaignsPage },
+  models: { title: "Models", load: async () => (await import("./pages/models/index.js")).ModelsPage },
+  monitor: { title: "Monitor", load: async () => (await import("./pages/monitor/index.js")).MonitorPage },
 };
 
 export function App() {
@@ -23,7 +23,7 @@ export function App() {
   const name = parts[0] || "probe";
   const main = useRef(null);
   const shown = useRef(name);
-  const { title, page: Page } = PAGES[name] || PAGES.probe;
+  const { title, page: Page = Later, load } = PAGES[name] || PAGES.probe;
   useEffect(() => {
     document.title = `${title} · Holdfast`;
     // Whoever follows a link with the keyboard goes on from the new page.
@@ -36,16 +36,23 @@ export function App() {
       <a class="brand" href="#/"><img src=${new URL("../icon.svg", import.meta.url)} alt="" width="28" height="28" />Holdfast</a>
       <nav aria-label="Pages">
         ${Object.entries(PAGES).map(([id, each]) => html`
-          <a href=${link(id === "probe" ? [] : [id])} aria-current=${id === name ? "page" : undefined}>${each.title}</a>
+          <a href=${link(id === "probe" ? [] : [id])} aria-current=${id === name ? "page" : undefined} onPointerEnter=${() => each.load?.().catch(() => {})}>${each.title}</a>
         `)}
         <a href="/docs">API</a>
       </nav>
       <div class="row tools"><${KeyButton} /><${ThemeButton} /></div>
     </header>
     <${ServerNote} />
-    <main id="main" tabindex="-1" ref=${main}><${Page} parts=${parts.slice(1)} query=${query} /></main>
+    <main id="main" tabindex="-1" ref=${main}><${Page} key=${name} load=${load} parts=${parts.slice(1)} query=${query} /></main>
     <${KeyDialog} />
   `;
+}
+
+/** A page whose scripts are on their way. */
+function Later({ load, ...props }) {
+  const { data: Page, error } = useLoaded(load, [load]);
+  if (error) return html`<${ProblemNote} problem=${Problem.gone()} retry=${() => location.reload()} />`;
+  return Page ? html`<${Page} ...${props} />` : html`<${Loading} what="Loading …" />`;
 }
 
 function KeyButton() {
