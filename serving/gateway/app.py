@@ -167,8 +167,9 @@ def make_gate(settings: Settings, metrics: Metrics) -> Gate:
         rate=settings.rate_limit,
         anonymous_rate=settings.rate_limit_anonymous,
         metrics_open=settings.metrics_open,
+        # In a container it listens to all, though it may be published on loopback alone: there, names tell.
         local=None
-        if settings.allow_unauthenticated
+        if settings.allow_unauthenticated and not settings.allowed_hosts
         else LocalCallers(settings.allowed_hosts, settings.cors_origins),
     )
 

@@ -47,6 +47,16 @@ async def test_hosts_and_origins_that_are_set_are_let_in(tiny_store: Path) -> No
         assert (await served.client.post(CLASSIFY, content=RED, headers=headers)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "status"), [("gateway:8000", 200), ("127.0.0.1", 200), ("evil.example", 403)]
+)
+async def test_whoever_opened_it_and_named_its_hosts_has_them_checked(
+    tiny_store: Path, host: str, status: int
+) -> None:
+    async with gateway(tiny_store, allow_unauthenticated=True, allowed_hosts="gateway") as served:
+        assert (await served.client.get("/v1/models", headers={"Host": host})).status_code == status
+
+
 async def test_whoever_opened_it_to_all_gets_no_such_check(tiny_store: Path) -> None:
     async with gateway(tiny_store, allow_unauthenticated=True) as served:
         answer = await served.client.get("/v1/models", headers={"Host": "api.example"})
