@@ -35,6 +35,23 @@ FILES = [
     png("green-1.png", solid_png(STRONG_GREEN)),
 ]
 
+#: Three seconds: how long each frame took, and how long tasks of more than 50 ms held the page up in all.
+_SMOOTH = """() => new Promise((done) => {
+  const frames = [];
+  let held = 0;
+  new PerformanceObserver((list) => {
+    for (const task of list.getEntries()) held += task.duration;
+  }).observe({ type: "longtask" });
+  const begun = performance.now();
+  let last = begun;
+  requestAnimationFrame(function frame(now) {
+    frames.push(now - last);
+    last = now;
+    if (now - begun < 3000) requestAnimationFrame(frame);
+    else done([frames, held]);
+  });
+})"""
+
 #: Where a job is.
 A_JOB = re.compile("/#/campaigns/[0-9a-f]{20}$")
 
@@ -174,6 +191,17 @@ async def test_campaign_is_cancelled_and_deleted_after_a_question(page: Page, ur
     await page.get_by_role("button", name="Delete it").click()
     await expect(page.get_by_role("heading", name="Campaigns", exact=True)).to_be_visible()
     assert httpx.get(job).status_code == 404
+
+
+async def test_page_stays_smooth_while_a_job_runs(page: Page, url: str) -> None:
+    await compose(page, *FILES[1:], attack="pgd", Steps="10000", Restarts="100")
+    job = await begin(page)
+    await expect(page.get_by_text("running", exact=True).first).to_be_visible()
+    frames, held = await page.evaluate(_SMOOTH)
+    httpx.delete(f"{url}/v1/jobs/{job}").raise_for_status()
+    # A tenth of the time at most, and the median frame at thirty a second or more.
+    assert held < 300, f"the page was held up for {held:.0f} ms"
+    assert sorted(frames)[len(frames) // 2] < 34
 
 
 async def test_attack_without_a_budget_says_how_far_the_images_had_to_be_moved(page: Page) -> None:
