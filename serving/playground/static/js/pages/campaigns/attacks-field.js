@@ -1,4 +1,5 @@
 /** Which attacks: each with its parameters, at one budget or several. */
+import { AttackSelect } from "../../components/attack-select.js";
 import { Field } from "../../components/field.js";
 import { Icon } from "../../components/icon.js";
 import { html, useMemo } from "../../dom.js";
@@ -6,8 +7,6 @@ import { count } from "../../format.js";
 import { fields } from "../../schema.js";
 import { Budgets } from "./budgets.js";
 import { entryOf, lacks, normOf } from "./draft.js";
-
-const GROUPS = { gradient: "By gradient", scores: "By scores alone", decision: "By decisions alone" };
 
 /** `complaints`: what the server said of the values of an entry, by its id. */
 export function AttacksField({ attacks, entries, model, classNames, complaints, onChange }) {
@@ -54,13 +53,7 @@ function Entry({ place, entry, attack, attacks, classNames, said, onChange, onKi
       <div class="row spread top-row">
         <div class="field">
           <label for=${id}>Attack</label>
-          <select id=${id} value=${entry.attack} onChange=${(event) => onKind(event.currentTarget.value)} aria-describedby="${id}-help">
-            ${Object.entries(GROUPS).map(([access, title]) => html`
-              <optgroup label=${title}>
-                ${attacks.filter((each) => each.access === access).map((each) => html`<option value=${each.name}>${each.name}</option>`)}
-              </optgroup>
-            `)}
-          </select>
+          <${AttackSelect} id=${id} attacks=${attacks} value=${entry.attack} onChange=${onKind} />
         </div>
         ${onRemove && html`<button type="button" class="quiet" onClick=${onRemove}><${Icon} name="close" /><span class="sr">Remove ${entry.attack}</span></button>`}
       </div>

@@ -1,34 +1,16 @@
 /** Files that are dropped anywhere on the page, those in folders too. */
-import { useEffect, useRef, useState } from "../../dom.js";
+import { useTransfer } from "../../drop.js";
 
 /** @returns {boolean} whether some hover over the page */
 export function useDroppedFiles(take) {
-  const [over, setOver] = useState(false);
-  const latest = useRef(take);
-  latest.current = take;
-  useEffect(() => {
-    const hover = (event) => {
-      if (![...event.dataTransfer.types].includes("Files")) return;
-      event.preventDefault();
-      setOver(true);
-    };
-    const leave = (event) => event.relatedTarget || setOver(false);
-    const drop = async (event) => {
-      event.preventDefault();
-      setOver(false);
-      // What was dropped is gone after the first wait: so all of it is taken before.
-      const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-      const plain = [...event.dataTransfer.files];
-      const found = entries.length ? (await Promise.all(entries.map(filesIn))).flat() : plain;
-      if (found.length) latest.current(found);
-    };
-    const listeners = { dragover: hover, dragleave: leave, drop };
-    for (const [name, listener] of Object.entries(listeners)) addEventListener(name, listener);
-    return () => {
-      for (const [name, listener] of Object.entries(listeners)) removeEventListener(name, listener);
-    };
-  }, []);
-  return over;
+  return useTransfer(async (transfer, kind) => {
+    if (kind !== "drop") return;
+    // What was dropped is gone after the first wait: so all of it is taken before.
+    const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    const plain = [...transfer.files];
+    const found = entries.length ? (await Promise.all(entries.map(filesIn))).flat() : plain;
+    if (found.length) take(found);
+  });
 }
 
 /** A file, or all files below a folder, with their paths; what cannot be read is left out. */

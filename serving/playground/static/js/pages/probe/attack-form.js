@@ -1,4 +1,5 @@
 /** Choose an attack and its parameters; the form is made from what the gateway says of them. */
+import { AttackSelect } from "../../components/attack-select.js";
 import { Field, initialValues } from "../../components/field.js";
 import { ProblemNote } from "../../components/problem.js";
 import { html, useEffect, useMemo, useState } from "../../dom.js";
@@ -6,8 +7,6 @@ import { count, duration } from "../../format.js";
 import { defenceName } from "../../models.js";
 import { link } from "../../router.js";
 import { changed, complaint, fields } from "../../schema.js";
-
-const GROUPS = { gradient: "By gradient", scores: "By scores alone", decision: "By decisions alone" };
 
 export function AttackForm({ attacks, model, version, image, attack }) {
   const [name, setName] = useState("pgd");
@@ -51,14 +50,8 @@ export function AttackForm({ attacks, model, version, image, attack }) {
     <form onSubmit=${submit} novalidate>
       <div class="field">
         <label for="attack-name">Attack</label>
-        <select id="attack-name" value=${name} onChange=${(event) => setName(event.currentTarget.value)} aria-describedby="attack-help">
-          ${Object.entries(GROUPS).map(([access, title]) => html`
-            <optgroup label=${title}>
-              ${attacks.filter((each) => each.access === access).map((each) => html`<option value=${each.name}>${each.name}</option>`)}
-            </optgroup>
-          `)}
-        </select>
-        <p class="help" id="attack-help">${entry.summary} <cite>${entry.source}</cite></p>
+        <${AttackSelect} id="attack-name" attacks=${attacks} value=${name} onChange=${setName} />
+        <p class="help" id="attack-name-help">${entry.summary} <cite>${entry.source}</cite></p>
       </div>
       ${model.defences.length > 1 && html`
         <div class="field">

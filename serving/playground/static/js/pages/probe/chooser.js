@@ -1,6 +1,7 @@
 /** Where the image comes from: an example, a file, the clipboard, a drop anywhere on the page, the camera. */
 import { Icon } from "../../components/icon.js";
 import { classes, html, useEffect, useRef, useState } from "../../dom.js";
+import { useTransfer } from "../../drop.js";
 import { examplesOf } from "../../examples.js";
 import { chosen, imageOf } from "../../images.js";
 import { useLoaded } from "../../store.js";
@@ -10,7 +11,11 @@ export function Chooser({ dataset, input, image, onChoose }) {
   const examples = useLoaded(() => (dataset ? examplesOf(dataset) : Promise.resolve(undefined)), [dataset]);
   const [filming, setFilming] = useState(false);
   const [said, setSaid] = useState("");
-  const over = useDrop(take);
+  const over = useTransfer((transfer, kind) => {
+    const found = imageOf(transfer);
+    // Words may be pasted into a field; what is dropped is meant for this.
+    if (found || kind === "drop") take(found);
+  });
   const file = useRef(null);
 
   function take(found) {
@@ -64,34 +69,4 @@ export function Chooser({ dataset, input, image, onChoose }) {
     `}
     <${Camera} open=${filming} onClose=${() => setFilming(false)} onTake=${take} />
   `;
-}
-
-/** Take images that are dropped anywhere on the page, or pasted; whether one hovers over it. */
-function useDrop(take) {
-  const [over, setOver] = useState(false);
-  const latest = useRef(take);
-  latest.current = take;
-  useEffect(() => {
-    const hover = (event) => {
-      if (![...event.dataTransfer.types].includes("Files")) return;
-      event.preventDefault();
-      setOver(true);
-    };
-    const leave = (event) => event.relatedTarget || setOver(false);
-    const drop = (event) => {
-      event.preventDefault();
-      setOver(false);
-      latest.current(imageOf(event.dataTransfer));
-    };
-    const paste = (event) => {
-      const found = imageOf(event.clipboardData);
-      if (found) latest.current(found);
-    };
-    const listeners = { dragover: hover, dragleave: leave, drop, paste };
-    for (const [name, listener] of Object.entries(listeners)) addEventListener(name, listener);
-    return () => {
-      for (const [name, listener] of Object.entries(listeners)) removeEventListener(name, listener);
-    };
-  }, []);
-  return over;
 }
