@@ -23,16 +23,18 @@ def plainly() -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH), enable_python_dispatcher(), _FlatLinear():
+        with sdpa_kernel(SDPBackend.MATH), enable_python_dispatcher(), _Rewritten():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-class _FlatLinear(TorchFunctionMode):
-    """A linear layer of (n, …, c) as one product of matrices.
+class _Rewritten(TorchFunctionMode):
+    """Two functions in other words, that mean the same.
 
-    Torch's own way there asks for the batch's length where the input is transposed, as behind attention.
+    A linear layer of (n, …, c) is one product of matrices: torch's own way asks for the length of the batch
+    where its input is transposed, as it is behind attention. The mean over all pixels is a mean: torch's own
+    way sets strides where channels come last, as they do behind a layer norm, and ONNX has none.
     """
 
     def __torch_function__(
@@ -44,4 +46,9 @@ class _FlatLinear(TorchFunctionMode):
             x: Tensor = args[0]
             flat = func(x.reshape(-1, x.shape[-1]), *args[1:], **kwargs)
             return flat.view(*x.shape[:-1], flat.shape[-1])
+        if func in _ADAPTIVE_POOLS and len(args) == 2 and args[1] in (1, (1, 1), [1, 1]):
+            return args[0].mean((-2, -1), keepdim=True)
         return func(*args, **kwargs)
+
+
+_ADAPTIVE_POOLS = (torch.nn.functional.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool2d)
