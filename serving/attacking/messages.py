@@ -7,6 +7,7 @@ caller's goes over the pipe but arrays, names and validated parameters: that is 
 from __future__ import annotations
 
 import pickle
+import signal
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from holdfast.attacks.parameters import AttackParameters
 from holdfast.manifest import Defence
 
 _LENGTH = struct.Struct(">Q")
+
+#: What a worker does not hear: its gateway is told, finishes what is in flight, and ends the worker.
+DEAF_TO = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)

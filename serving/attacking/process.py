@@ -13,16 +13,27 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
 from holdfast.attacking.cost import Speed
 from holdfast.attacking.execution import Attacked
 from serving.attacking.base import AttackerLostError
-from serving.attacking.messages import Begin, Cancel, Ended, Failure, Job, ModelKey, Progress, read, write
+from serving.attacking.messages import (
+    DEAF_TO,
+    Begin,
+    Cancel,
+    Ended,
+    Failure,
+    Job,
+    ModelKey,
+    Progress,
+    read,
+    write,
+)
 
 Outcome = Speed | Attacked | Failure
 Report = Callable[[int, int], None]
@@ -170,15 +181,29 @@ def _spawn(settings: WorkerSettings) -> subprocess.Popen[bytes]:
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
     }
-    return subprocess.Popen(  # noqa: S603 - our own command, no shell
-        command,
-        bufsize=0,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment,
-        # A group of its own: a terminal's Ctrl-C is for the server, which ends its workers itself.
-        process_group=0 if sys.platform != "win32" else None,
-    )
+    with _held_back():
+        return subprocess.Popen(  # noqa: S603 - our own command, no shell
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            # A group of its own: a terminal's Ctrl-C is for the server, which ends its workers itself.
+            process_group=0 if sys.platform != "win32" else None,
+        )
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """What this thread starts is not reached by signals before it has said what it makes of them."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _lost(code: int) -> AttackerLostError:

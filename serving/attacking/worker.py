@@ -27,6 +27,7 @@ from holdfast.attacks.oracle import UnsupportedLossError
 from holdfast.bundle import BundleError
 from holdfast.errors import HoldfastError
 from serving.attacking.messages import (
+    DEAF_TO,
     Begin,
     Cancel,
     Ended,
@@ -140,8 +141,11 @@ class _Reporter:
 
 def main(arguments: list[str]) -> None:
     """Be a worker."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in DEAF_TO:
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform != "win32":
+        # Until here they were held back by whoever started this process.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
     threads, niceness, models = map(int, arguments)
     # Before ONNX Runtime makes its threads, which are as nice as the one that makes them.
     with suppress(OSError, AttributeError):

@@ -16,13 +16,15 @@ from support.attacking import ENDLESS, PIXEL, SHORT, gone, order, reddish, soon,
 from support.gated import eventually
 from support.tiny import SCALE, make_tiny_bundle
 
+from holdfast.attacking.cost import Speed
 from holdfast.attacking.execution import Attacked
 from holdfast.attacks import PGDParameters, attack
 from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.bundle import Bundle, ModelStore
 from serving.attacking.base import AttackerLostError, NotApplicableError
+from serving.attacking.messages import DEAF_TO, Measure, ModelKey
 from serving.attacking.pool import AttackPool
-from serving.attacking.process import WorkerSettings
+from serving.attacking.process import WorkerProcess, WorkerSettings
 from serving.backends.base import DeadlineExceededError, OverloadedError, UnavailableError
 
 pytestmark = pytest.mark.anyio
@@ -194,6 +196,19 @@ async def test_workers_are_deaf_to_what_a_terminal_or_a_service_manager_sends_to
         os.kill(pid, number)
     await pool.attack(order(tiny_model), deadline=soon())
     assert pool.pids == [pid]
+
+
+async def test_a_worker_is_deaf_from_its_first_moment(tiny_model: Bundle) -> None:
+    worker = await WorkerProcess.start(WorkerSettings())
+    try:
+        for number in DEAF_TO:
+            os.kill(worker.pid, number)  # long before Python runs there
+        model = ModelKey(tiny_model.root.absolute(), tiny_model.manifest.digest, "none")
+        for _ in range(2):
+            assert isinstance(await worker.do(Measure(model), lambda done, total: None), Speed)
+            os.kill(worker.pid, signal.SIGTERM)
+    finally:
+        await worker.close()
 
 
 async def test_closing_ends_what_runs_and_refuses_what_waits(tiny_model: Bundle) -> None:
