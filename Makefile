@@ -1,8 +1,6 @@
 # `make serve` is the main job and `make test` the tests; each first installs what it needs, once.
 SERVE := .venv
 DEV := .venv-dev
-# One more than there are cores: many tests wait for other processes, and not for a core.
-PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -17,7 +15,7 @@ serve: serve-env ## Serve model_store on http://127.0.0.1:8000 (HOLDFAST_HOST, H
 	@exec $(SERVE)/bin/holdfast serve
 
 test: dev-env ## Run the tests (PYTEST_ARGS="-k classify -x")
-	$(DEV)/bin/python -m pytest -n $(PROCESSES) --maxprocesses 4 $(PYTEST_ARGS)
+	$(DEV)/bin/python -m pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 lint: dev-env ## Check style, types, and that imports point down
 	$(DEV)/bin/ruff check
