@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -37,6 +38,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _KEEP_ALIVE_SECONDS = 65
 
 
+class _Config(uvicorn.Config):
+    """uvicorn's, but for the oldest TLS that is spoken, which it leaves to how Python was built."""
+
+    def load(self) -> None:
+        """See :meth:`uvicorn.Config.load`."""
+        super().load()
+        if self.ssl is not None:
+            self.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+
+
 class GatewayServer(uvicorn.Server):
     """Serves a gateway until it is told to stop, and drains it then.
 
@@ -54,7 +65,7 @@ class GatewayServer(uvicorn.Server):
         self._lifecycle: Lifecycle = app.state.services.lifecycle
         self._metrics: Metrics = app.state.services.metrics
         super().__init__(
-            uvicorn.Config(
+            _Config(
                 app,
                 http=make_protocol(_limits_of(settings), self._note_refusal),
                 ws="none",
