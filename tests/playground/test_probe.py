@@ -263,6 +263,17 @@ async def test_values_that_cannot_be_are_told_where_they_stand(page: Page, watch
     await page.locator(".field.wrong", has_text="Loss").locator(".complaint").wait_for()
 
 
+async def test_the_slider_reaches_budgets_as_large_as_those_of_digits(page: Page) -> None:
+    await open_probe(page)
+    slider = page.get_by_label("Budget, as a slider")
+    assert await slider.get_attribute("max") == "32"
+    await page.get_by_label("Budget ε").fill("0.3")
+    await until(page, "document.querySelector('.of-budget input[type=range]').max === '255'")
+    assert await slider.input_value() == "77"
+    await slider.fill("16")
+    assert await page.get_by_label("Budget ε").input_value() == "16/255"
+
+
 async def test_an_attack_that_costs_too_much_leads_to_a_campaign(page: Page, watch: Watch) -> None:
     watch.allow("status of 422")
     await open_probe(page)

@@ -1,5 +1,5 @@
 /** A field of a form that is made from a parameter's schema. */
-import { classes, html, useId } from "../dom.js";
+import { classes, html, useId, useRef } from "../dom.js";
 import { number, words } from "../format.js";
 import { budgetOf, complaint, shown } from "../schema.js";
 
@@ -35,13 +35,16 @@ const described = ({ id, describedby, invalid }) => ({ id, "aria-describedby": d
 function Budget({ value, onChange, norm, field, ...rest }) {
   const scale = norm === "linf" ? { most: 32, step: 1, text: (n) => `${n}/255`, of: (x) => x * 255 } : { most: 3, step: 0.05, text: String, of: (x) => x };
   const exact = budgetOf(value);
+  // A larger budget, as of digits, takes the whole range; it stays so, or the slider would jump under the finger.
+  const wide = useRef(false);
+  wide.current ||= norm === "linf" && exact * 255 > scale.most;
   return html`
     <div class="row">
       ${(!field.nullable || value) &&
       html`<input
         type="range"
         min="0"
-        max=${scale.most}
+        max=${wide.current ? 255 : scale.most}
         step=${scale.step}
         value=${Number.isFinite(exact) ? scale.of(exact) : 0}
         aria-label="Budget, as a slider"
