@@ -1,4 +1,4 @@
-"""Which of a manifest's figures stand for the model: the newest clean one and the newest robust one."""
+"""Which of a manifest's figures stand for the model: its clean accuracy, and the least under attack."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ def newest_evaluation(manifest: Manifest) -> Evaluation | None:
 
 
 def clean_figure(manifest: Manifest) -> Figure | None:
-    """Accuracy without an attack and without a defence, as last measured; None if it never was."""
-    return next((figure for figure in _static_figures(manifest) if figure.attack is None), None)
+    """Accuracy without an attack and without a defence, on the most images; None if it was not measured."""
+    clean = [figure for figure in _static_figures(manifest) if figure.attack is None]
+    return max(clean, key=lambda figure: figure.images, default=None)  # of equals the newest, which is first
 
 
 def robust_figure(manifest: Manifest) -> Figure | None:
     """The lowest accuracy under attack, without a defence at inference; None if it was not measured.
 
-    Of the last evaluation that attacked the model. Figures within the model's own threat model go before
-    others: a smaller budget says less.
+    Every evaluation only says what the model can have at most, so the one counts that leaves it least: by the
+    upper end of the interval, or few images would count for more than many. What a weaker attack leaves,
+    later, changes nothing. Figures within the model's own threat model go before others: a smaller budget
+    says less.
     """
+    lowest = []
     for evaluation in _newest_first(manifest):
         attacked = [
             figure
@@ -31,10 +35,11 @@ def robust_figure(manifest: Manifest) -> Figure | None:
             # An attack without a budget fools every image in the end: its figure is the norm that it needs.
             if figure.defence == "none" and figure.attack is not None and figure.threat_model is not None
         ]
+        own = [figure for figure in attacked if figure.threat_model == manifest.threat_model]
         if attacked:
-            own = [figure for figure in attacked if figure.threat_model == manifest.threat_model]
-            return min(own or attacked, key=lambda figure: figure.accuracy)
-    return None
+            lowest.append(min(own or attacked, key=lambda figure: figure.accuracy))
+    own = [figure for figure in lowest if figure.threat_model == manifest.threat_model]
+    return min(own or lowest, key=lambda figure: figure.interval[1], default=None)
 
 
 def most_robust(manifests: Sequence[Manifest]) -> Manifest:

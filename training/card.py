@@ -5,19 +5,22 @@ The card is written from the manifest and from nothing else, so that the two can
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from holdfast.bundle import CARD, Bundle, describe_files, write_manifest
-from holdfast.manifest import Evaluation, Manifest
+from holdfast.manifest import Evaluation, Figure, Manifest
 from training.card_imported import origin
 from training.card_measured import cell, evidence, figures, precision, share, threat
 
 
 def add_evaluation(root: Path, evaluation: Evaluation) -> None:
     """Add figures to a bundle: to its manifest, and to its card.
+
+    What was measured before and is measured here again, on as many of the same images, is taken out.
 
     Args:
         root: The bundle's directory.
@@ -28,7 +31,28 @@ def add_evaluation(root: Path, evaluation: Evaluation) -> None:
     """
     with _locked(root):
         manifest = Bundle.open(root, verify=False).manifest
-        _rewrite(root, manifest.model_copy(update={"evaluations": [*manifest.evaluations, evaluation]}))
+        kept = [each for each in manifest.evaluations if not _supersedes(evaluation, each)]
+        _rewrite(root, manifest.model_copy(update={"evaluations": [*kept, evaluation]}))
+
+
+def _supersedes(new: Evaluation, old: Evaluation) -> bool:
+    """Whether all that an evaluation says is said anew by another."""
+    if (new.seed, _data(new)) != (old.seed, _data(old)):
+        return False
+    images = {_subject(figure): figure.images for figure in new.figures}
+    return all(figure.images <= images.get(_subject(figure), 0) for figure in old.figures)
+
+
+def _data(evaluation: Evaluation) -> tuple[str, str]:
+    """The data set and its digest, however many images of it were taken."""
+    words = evaluation.dataset
+    return words.partition(",")[0], words.rpartition("digest ")[2]
+
+
+def _subject(figure: Figure) -> tuple[object, ...]:
+    """What a figure is of; a worst case over more attacks is of the same."""
+    parameters = json.dumps(figure.parameters, sort_keys=True)
+    return figure.name, figure.defence, figure.adaptive, parameters, figure.threat_model
 
 
 def rewrite_card(root: Path) -> None:

@@ -23,13 +23,18 @@ def figures(manifest: Manifest) -> Iterator[str]:
         return
     yield "On the exported graphs, as they are served. An accuracy under attack is an upper bound: a stronger"
     yield "attack can only lower it. Intervals are 95 % Wilson intervals over the images measured."
+    yield "Passes are forward and backward ones through the network, for one image on average."
     for evaluation in sorted(manifest.evaluations, key=lambda one: one.date, reverse=True):
         yield ""
         yield f"### {evaluation.date:%Y-%m-%d}, {evaluation.dataset}, seed {evaluation.seed}"
         yield ""
-        yield "| | attack | budget | defence | accuracy | 95 % interval | images |"
-        yield "|---|---|---|---|---:|---|---:|"
-        yield from (_row(figure) for figure in evaluation.figures)
+        norms = any(figure.distance is not None for figure in evaluation.figures)
+        yield (
+            "| | attack | budget | defence | accuracy | 95 % interval | images | passes |"
+            + " mean norm |" * norms
+        )
+        yield "|---|---|---|---|---:|---|---:|---:|" + "---:|" * norms
+        yield from (_row(figure, norms) for figure in evaluation.figures)
         yield ""
         if evaluation.unreliable:
             yield f"**Do not rely on the robust figures: {evaluation.unreliable}**"
@@ -41,7 +46,7 @@ def figures(manifest: Manifest) -> Iterator[str]:
         yield f"Again with: `{evaluation.command}`"
 
 
-def _row(figure: Figure) -> str:
+def _row(figure: Figure, norms: bool) -> str:
     attack = figure.attack or "none"
     # Norm and budget have a column of their own.
     shown = {key: value for key, value in figure.parameters.items() if key not in ("norm", "epsilon")}
@@ -56,6 +61,8 @@ def _row(figure: Figure) -> str:
         f"{figure.accuracy:.1%}",
         f"{low:.1%} to {high:.1%}",
         f"{figure.images:,}",
+        "" if figure.passes is None else " + ".join(f"{count:,.0f}" for count in figure.passes),
+        *["" if figure.distance is None else f"{figure.distance:.3f}"] * norms,
     )
     return f"| {' | '.join(map(cell, cells))} |"
 

@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.bundle import Bundle
 from holdfast.figures import clean_figure, newest_evaluation, robust_figure
+from holdfast.interval import wilson
 from holdfast.manifest import Evaluation, Figure, Manifest, ThreatModel
 
 OWN = ThreatModel(norm="linf", epsilon=8 / 255)
@@ -21,8 +22,9 @@ def manifest(tiny_bundle: Path) -> Manifest:
     return Bundle.open(tiny_bundle).manifest
 
 
-def figure(name: str, accuracy: float, **more: Any) -> Figure:
-    return Figure(name=name, accuracy=accuracy, interval=(0.0, 1.0), images=10, **more)
+def figure(name: str, accuracy: float, images: int = 100, **more: Any) -> Figure:
+    interval = wilson(round(accuracy * images), images)
+    return Figure(name=name, accuracy=accuracy, interval=interval, images=images, **more)
 
 
 def evaluated(manifest: Manifest, *rounds: list[Figure]) -> Manifest:
@@ -76,6 +78,35 @@ def test_newest_evaluation_counts_wherever_it_stands(manifest: Manifest) -> None
     chosen = clean_figure(measured)
     assert chosen
     assert chosen.accuracy == 0.9
+
+
+def test_the_clean_accuracy_on_most_images_counts(manifest: Manifest) -> None:
+    measured = evaluated(manifest, [figure("clean", 0.95, images=20)], [figure("clean", 0.8, images=1000)])
+    chosen = clean_figure(measured)
+    assert chosen
+    assert chosen.accuracy == 0.8
+
+
+def under(accuracy: float, images: int = 100, threat: ThreatModel = OWN) -> Figure:
+    return figure("pgd", accuracy, images, attack="pgd", threat_model=threat)
+
+
+def test_a_weaker_attack_measured_later_does_not_make_a_model_more_robust(manifest: Manifest) -> None:
+    chosen = robust_figure(evaluated(manifest, [under(0.6)], [under(0.3)]))
+    assert chosen
+    assert chosen.accuracy == 0.3
+
+
+def test_few_images_do_not_make_a_model_less_robust_than_many(manifest: Manifest) -> None:
+    chosen = robust_figure(evaluated(manifest, [under(0.2, images=5)], [under(0.3, images=1000)]))
+    assert chosen
+    assert chosen.accuracy == 0.3
+
+
+def test_the_own_budget_counts_whichever_evaluation_has_it(manifest: Manifest) -> None:
+    chosen = robust_figure(evaluated(manifest, [under(0.1, threat=SMALLER)], [under(0.3)]))
+    assert chosen
+    assert chosen.accuracy == 0.3
 
 
 def test_nothing_measured_is_nothing_claimed(manifest: Manifest) -> None:

@@ -37,6 +37,7 @@ def _evaluation(seed: int = 7, **changes: object) -> Evaluation:
         accuracy=0.4321,
         interval=(0.4225, 0.4418),
         images=10_000,
+        passes=(41.0, 40.0),
     )
     content = {
         "command": "holdfast evaluate tiny/1 --attack pgd-20",
@@ -58,7 +59,7 @@ def test_an_added_evaluation_is_in_the_manifest_and_on_the_card_and_the_bundle_s
     assert opened.manifest.evaluations[-1] == _evaluation()
     card = (bundle / CARD).read_text(encoding="utf-8")
     row = "| PGD-20 | pgd (steps 20, step_size 2/255) | L∞ 8/255 | none | 43.2% | 42.2% to 44.2% | 10,000 |"
-    assert row in card
+    assert f"{row} 41 + 40 |" in card
     assert "holdfast evaluate tiny/1 --attack pgd-20" in card
 
 
@@ -66,6 +67,35 @@ def test_the_newest_evaluation_comes_first(bundle: Path) -> None:
     add_evaluation(bundle, _evaluation())
     card = (bundle / CARD).read_text(encoding="utf-8")
     assert card.index("### 2026-02-03") < card.index("### 2026-01-02")
+
+
+def test_what_is_measured_again_on_as_many_images_is_taken_out(bundle: Path) -> None:
+    def images(*evaluations: Evaluation) -> list[int]:
+        for evaluation in evaluations:
+            add_evaluation(bundle, evaluation)
+        found = Bundle.open(bundle).manifest.evaluations
+        return [each.figures[0].images for each in found if each.dataset.startswith("shapes")]
+
+    def on(count: int, **changes: object) -> Evaluation:
+        (figure,) = _evaluation().figures
+        changed = figure.model_copy(update={"images": count, **changes})
+        return _evaluation(dataset=f"shapes, first {count} of 900 test images, digest abc", figures=[changed])
+
+    assert images(on(100), on(200)) == [200]
+    assert images(on(50)) == [200, 50], "what says more is kept"
+    assert images(on(300, name="PGD-40")) == [200, 50, 300], "and so is what says something else"
+    other = on(400).model_copy(update={"dataset": "shapes, all 900 test images, digest def"})
+    assert images(other) == [200, 50, 300, 400]
+
+
+def test_norms_that_an_attack_needs_are_on_the_card(bundle: Path) -> None:
+    (figure,) = _evaluation().figures
+    free = figure.model_copy(update={"name": "ddn", "threat_model": None, "distance": 0.4567})
+    add_evaluation(bundle, _evaluation(figures=[figure, free]))
+    card = (bundle / CARD).read_text(encoding="utf-8")
+    assert "| images | passes | mean norm |" in card
+    assert "| 10,000 | 41 + 40 | 0.457 |" in card
+    assert "| 10,000 | 41 + 40 |  |" in card
 
 
 def test_a_doubt_is_said_beside_the_figures(bundle: Path) -> None:

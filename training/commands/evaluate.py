@@ -78,6 +78,9 @@ def evaluate(
         str, typer.Option("--format", help="How to print: text, markdown, csv or json.")
     ] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print bundles beside one another, a row for each.")
+    ] = False,
 ) -> None:
     """Measure bundles' accuracy, clean and under attack.
 
@@ -114,5 +117,6 @@ def evaluate(
             save=save,
             again=again,
             layout="json" if as_json else layout,
+            summary=summary,
         )
     )

@@ -24,6 +24,9 @@ _Name = Annotated[str | None, typer.Option(help="The files' name, by default the
 _Threads = Annotated[int, typer.Option(min=0, help="CPU threads of a process; 0 for all cores.")]
 _Seed = Annotated[int, typer.Option(min=0, help="Of all that is random.")]
 
+_Ledgers = Annotated[Path, typer.Option(help="Where outcomes are kept, image by image.")]
+
+_LEDGERS = Path("runs/evaluations")
 _STORE, _OUT = Path("model_store"), Path("runs/figures")
 
 
@@ -85,9 +88,7 @@ def curves(
     ] = None,
     threads: _Threads = 0,
     seed: _Seed = 0,
-    ledgers: Annotated[Path, typer.Option(help="Where outcomes are kept, image by image.")] = Path(
-        "runs/evaluations"
-    ),
+    ledgers: _Ledgers = _LEDGERS,
     out: _Out = _OUT,
     name: _Name = None,
 ) -> None:
@@ -174,10 +175,14 @@ def features(
     batch_size: Annotated[int, typer.Option(min=1, help="Images attacked at a time.")] = 100,
     threads: _Threads = 0,
     seed: _Seed = 0,
+    ledgers: _Ledgers = _LEDGERS,
     out: _Out = _OUT,
     name: _Name = None,
 ) -> None:
-    """Draw t-SNE of features of clean images and of the same under attack (MAT Fig. 1, FS-GAN Fig. 3)."""
+    """Draw t-SNE of features of clean images and of the same under attack (MAT Fig. 1, FS-GAN Fig. 3).
+
+    Features are kept batch by batch, so that an interrupted figure goes on where it stopped.
+    """
     from training.commands.drawing import Subjects
     from training.commands.looking import draw_features
 
@@ -191,6 +196,7 @@ def features(
         batch_size=batch_size,
         threads=threads,
         seed=seed,
+        ledgers=ledgers,
         out=out,
         name=name,
     )

@@ -8,12 +8,12 @@ from typing import cast, get_args
 import numpy as np
 
 from holdfast import console
-from holdfast.attacks import attack as run_attack
 from holdfast.attacks.onnx_defended import open_oracle
 from holdfast.attacks.onnx_oracle import OnnxOracle
 from holdfast.errors import UsageError
 from training.analysis.features import features_of
 from training.commands.drawing import Subjects, wrote
+from training.evaluation.attacked import AttackedFeatures
 from training.evaluation.line import Line
 from training.figures import features, surface
 from training.figures.words import budget
@@ -92,6 +92,7 @@ def draw_features(
     batch_size: int,
     threads: int,
     seed: int,
+    ledgers: Path,
     out: Path,
     name: str | None,
 ) -> features.Embeddings:
@@ -116,19 +117,13 @@ def draw_features(
     panels = []
     networks = [rebuild(bundle) for bundle in subjects.bundles]  # refused before anything is attacked
     with console.progress("Attacking", len(clean) * len(networks), unit="images") as bar:
-        for index, (bundle, network) in enumerate(zip(subjects.bundles, networks, strict=True)):
-            start = index * len(clean)
-
-            def advance(done: int, of: int, start: int = start) -> None:
-                bar.update(start + len(clean) * done // of)
-
+        for bundle, network in zip(subjects.bundles, networks, strict=True):
+            bar.advance(0, note=bundle.name)
             oracle = open_oracle(bundle, threads=threads)
-            moved = run_attack(
-                oracle, clean, split.labels, line.parameters, batch_size=batch_size, progress=advance
-            )
+            attacked = AttackedFeatures(bundle, network, oracle, subjects.loaded, ledgers, batch_size)
             panel = features.embed(
                 features_of(network, clean),
-                features_of(network, moved.images),
+                attacked.find(line, bar.advance),
                 split.labels,
                 bundle=_titled(subjects, bundle.name, bundle.version),
                 attack=line.name,

@@ -14,6 +14,7 @@ from holdfast.errors import UsageError
 from holdfast.manifest import Evaluation, ThreatModel
 from holdfast.units import format_budget
 from training.card import add_evaluation
+from training.commands.summing import show_summary
 from training.commands.tabulating import LAYOUTS, show
 from training.evaluation import headline
 from training.evaluation.line import CLEAN, DEFAULT_LINES, Line
@@ -48,6 +49,7 @@ class Request:
     save: bool
     again: bool
     layout: str
+    summary: bool = False
 
 
 def run(request: Request) -> None:
@@ -68,7 +70,7 @@ def run(request: Request) -> None:
     # All that can be refused is refused before the first hour is spent.
     plans = [Plan.of(resolve(name, request.store), request) for name in request.bundles]
     evaluations = [(plan.bundle, plan.threat, plan.evaluate()) for plan in plans]
-    show(evaluations, request.layout)
+    (show_summary if request.summary else show)(evaluations, request.layout)
 
 
 @dataclass(frozen=True)

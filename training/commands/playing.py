@@ -35,9 +35,10 @@ def play(request: Request) -> None:
     Raises:
         HoldfastError: A table, a bundle, the data or an argument cannot be used.
     """
-    if request.headline or request.defences:
+    if request.headline or request.defences or request.summary:
         raise UsageError(
-            "A table has attacks and defences of its own: --headline and --defence do not go with --table.",
+            "A table has rows, attacks and defences of its own: "
+            "--headline, --defence and --summary do not go with --table.",
             hint="--attack adds a column.",
         )
     tables = list(dict.fromkeys(table for name in request.tables for table in find(name)))

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 
 from holdfast.interval import wilson
 from holdfast.manifest import Defence, Figure, Manifest, ThreatModel
-from training.evaluation.headline import Worst, worst_case
+from training.evaluation.headline import worst_case
 from training.evaluation.measurement import Measurement
 from training.evaluation.outcome import Outcome
+from training.evaluation.tables.table import AUTOATTACK
 
 WORST = "worst case"
+#: The same over AutoAttack's four attacks alone, each on every image.
+ENSEMBLE = "autoattack"
+#: The same over the attacks alone that do not know the defence.
+UNKNOWING = f"{WORST},from=none"
 
 
 def figure(what: Measurement, outcome: Outcome) -> Figure:
@@ -42,7 +47,9 @@ def figure(what: Measurement, outcome: Outcome) -> Figure:
 
 
 def figures(measured: Mapping[Measurement, Outcome], manifest: Manifest, threat: ThreatModel) -> list[Figure]:
-    """All lines of one bundle in order, and behind each defence the worst case where it is over several.
+    """All lines of one bundle in order, and behind each defence what holds under several of them.
+
+    That is the worst case, and the same over AutoAttack's four and over attacks that do not know the defence.
 
     Args:
         measured: On the same images.
@@ -53,21 +60,39 @@ def figures(measured: Mapping[Measurement, Outcome], manifest: Manifest, threat:
     for defence in manifest.defences:
         ours = {what: outcome for what, outcome in measured.items() if what.defence == defence}
         shown += [figure(what, outcome) for what, outcome in ours.items()]
-        worst = worst_case(ours, defence, threat)
-        if worst is not None and len(worst.attacks) > 1:
-            raised = sorted({flag for each in shown if each.defence == defence for flag in each.flags})
-            shown.append(_worst(worst, defence, threat, raised))
+        kinds = {ENSEMBLE: _ensemble(ours), WORST: ours}
+        if defence != "none":
+            kinds = {UNKNOWING: _unknowing(ours)} | kinds
+        composed = (_composed(name, kind, defence, threat) for name, kind in kinds.items())
+        shown += [each for each in composed if each is not None]
     return shown
 
 
-def _worst(worst: Worst, defence: Defence, threat: ThreatModel, flags: list[str]) -> Figure:
+def _unknowing(measured: Mapping[Measurement, Outcome]) -> Mapping[Measurement, Outcome]:
+    return {what: outcome for what, outcome in measured.items() if what.line.source == "none"}
+
+
+def _ensemble(measured: Mapping[Measurement, Outcome]) -> Mapping[Measurement, Outcome]:
+    """AutoAttack's four, or nothing where one of them is missing."""
+    four = {what: outcome for what, outcome in measured.items() if what.line.name in AUTOATTACK}
+    return four if len(four) == len(AUTOATTACK) else {}
+
+
+def _composed(
+    name: str, measured: Mapping[Measurement, Outcome], defence: Defence, threat: ThreatModel
+) -> Figure | None:
+    """What holds under all of several attacks, image by image; None where there are not several."""
+    worst = worst_case(measured, defence, threat)
+    if worst is None or len(worst.attacks) < 2:
+        return None
     return Figure(
-        name=WORST,
+        name=name,
         defence=defence,
         attack=" + ".join(worst.attacks),
         threat_model=threat,
+        adaptive=name != UNKNOWING,
         accuracy=float(worst.held.mean()),
         interval=wilson(int(worst.held.sum()), len(worst.held)),
         images=len(worst.held),
-        flags=flags,
+        flags=sorted({flag for what, outcome in measured.items() for flag in figure(what, outcome).flags}),
     )

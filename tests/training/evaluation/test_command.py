@@ -69,6 +69,7 @@ def test_a_defended_bundle_is_measured_behind_each_of_its_defences(
         "ddn-5",
         "worst case",
     ]
+    assert "worst case,from=none" not in {name for _, name in rows}, "one attack is no worst case"
     for defence in ("imt", "imt+"):
         assert not rows[defence, "pgd-4,from=none"]["adaptive"]
         assert rows[defence, "pgd-4"]["adaptive"]
@@ -92,10 +93,12 @@ def test_the_headline_is_more_than_the_papers_attacks(digits_store: Path, tmp_pa
         "--json",
     ]
     found = json.loads(evaluate(name, *options, "--headline"))
-    names = [figure["name"] for figure in found["figures"]]
-    assert {"clean", "pgd-20", "apgd-ce", "apgd-t", "fab-t", "square", "rays-2000", "worst case"} <= set(
-        names
-    )
+    rows = {figure["name"]: figure for figure in found["figures"]}
+    four = ("apgd-ce", "apgd-t", "fab-t", "square")
+    assert {"clean", "pgd-20", *four, "rays-2000", "autoattack", "worst case"} <= set(rows)
+    assert rows["autoattack"]["attack"] == " + ".join(four)
+    least = min(rows[each]["accuracy"] for each in four)
+    assert rows["worst case"]["accuracy"] <= rows["autoattack"]["accuracy"] <= least
     assert "--headline" in found["command"]
 
 
@@ -109,6 +112,36 @@ def test_several_bundles_are_measured_and_attack_one_another(defended_store: Pat
     assert all(0 <= float(row["low"]) <= float(row["accuracy"]) <= float(row["high"]) <= 1 for row in rows)
     table = evaluate(names[0], *options, "--attack", "pgd-3", "--format", "markdown")
     assert "| pgd-3 | none |" in table
+
+
+def test_a_summary_has_a_row_for_each_bundle_and_defence(defended_store: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in defended_store.iterdir())
+    options = ["--store", str(defended_store), "--images", "16", "--ledgers", str(tmp_path), "--no-save"]
+    options += ["--defence", "all", "--summary", "--batch-size", "16"]
+    attacks = ["pgd-20", "pgd-2,from=none", "cw-2,from=none"]
+    options += [word for attack in attacks for word in ("--attack", attack)]
+    said = evaluate(*names, *options, "--format", "markdown").splitlines()
+    assert said[0] == "| model | defence | clean | PGD-20 | worst, defence unknown | worst case |"
+    rows = [line.strip("| ").split(" | ") for line in said[2:] if line.startswith("|")]
+    offered = [(name, each) for name in names for each in defences(defended_store / name)]
+    assert [(row[0], row[1]) for row in rows] == offered
+    assert any(defence == "imt+" for _, defence in offered)
+    records = list(csv.DictReader(io.StringIO(evaluate(*names, *options, "--format", "csv"))))
+    assert records == [
+        {name: str(value) for name, value in record.items()}
+        for record in json.loads(evaluate(*names, *options, "--json"))
+    ]
+    for record in records:
+        place = rows[offered.index((record["bundle"].partition("/")[0], record["defence"]))]
+        assert f"{100 * float(record['accuracy']):.1f}" in " ".join(place)
+    unknown = [record for record in records if record["figure"] == "worst case,from=none"]
+    assert {record["attacks"] for record in unknown} == {"pgd-2,from=none + cw-2,from=none"}
+    assert {record["defence"] for record in unknown} == {"imt", "imt+"}
+    assert "PGD-20" in evaluate(*names, *options)
+
+
+def defences(root: Path) -> list[str]:
+    return list(Bundle.open(root / "1").manifest.defences)
 
 
 @pytest.mark.parametrize(

@@ -190,8 +190,12 @@ def test_the_list_says_what_each_table_needs(store: Path, how: list[str]) -> Non
     [
         ([], "Name a bundle"),
         (["--table", "fs-9"], "no table 'fs-9'"),
-        (["--table", "fs-1", "--headline"], "--headline and --defence do not go with --table"),
-        (["--table", "fs-1", "--defence", "imt"], "--headline and --defence do not go with --table"),
+        (["--table", "fs-1", "--headline"], "--headline, --defence and --summary do not go with --table"),
+        (["--table", "fs-1", "--summary"], "--headline, --defence and --summary do not go with --table"),
+        (
+            ["--table", "fs-1", "--defence", "imt"],
+            "--headline, --defence and --summary do not go with --table",
+        ),
         (["--table", "fs-1", "--attack", "nonsense"], "no attack 'nonsense'"),
         (["--table", "fs-1", "--norm", "l7"], "--norm is linf or l2"),
         (["--table", "fs-1", "--format", "xml"], "--format is text, markdown"),

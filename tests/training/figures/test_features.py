@@ -24,7 +24,8 @@ from training.figures.features import Embeddings, draw, embed
 
 
 def run(store: Path, out: Path, *arguments: str) -> dict[str, Any]:
-    options = ["--store", str(store), "--out", str(out), "--threads", "1"]
+    ledgers = out.parent / f"{out.name}-ledgers"
+    options = ["--store", str(store), "--out", str(out), "--threads", "1", "--ledgers", str(ledgers)]
     result = CliRunner().invoke(app, ["features", *arguments, *options], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     found: dict[str, Any] = json.loads((out / "features.json").read_text(encoding="utf-8"))
@@ -82,6 +83,29 @@ def test_every_image_is_written_down_twice_and_a_picture_is_drawn(
     first = (tmp_path / "features.svg").read_bytes()
     run(defended_store, tmp_path, *arguments)
     assert (tmp_path / "features.svg").read_bytes() == first, "the same seed draws the same picture"
+
+
+def test_a_killed_figure_attacks_only_what_was_not_attacked(
+    digits_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["digits", "--attack", "pgd-2", "--epsilon", "0.1", "--batch-size", "10"]
+    whole = run(digits_store, out, *arguments, "--images", "30")
+    parts = sorted((tmp_path / "out-ledgers" / "digits-1").glob("features-*.npz"))
+    assert len(parts) == 3
+    parts[0].write_bytes(parts[0].read_bytes()[:100])  # torn
+    parts[1].unlink()
+    attacked = []
+
+    def counted(oracle: Any, images: Any, *more: Any) -> Any:
+        attacked.append(len(images))
+        return attack(oracle, images, *more)
+
+    monkeypatch.setattr("training.evaluation.attacked.attack", counted)
+    assert run(digits_store, out, *arguments, "--images", "30") == whole
+    assert attacked == [10, 10]
+    run(digits_store, out, *arguments, "--images", "35")
+    assert attacked == [10, 10, 5], "more images cost only those"
 
 
 def test_more_classes_than_colours_are_drawn_and_said_to_be_others(tmp_path: Path) -> None:

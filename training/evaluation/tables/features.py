@@ -1,7 +1,7 @@
 """The cells of MAT's Tables 1 and 5, which look at features: match rates, and cosines to centres.
 
 Images under attack are those that fool the bundle as it is served; features are those of the same network in
-torch. What was found is kept beside the ledgers.
+torch. What was found is kept beside the ledgers, and so are the features of each batch that was attacked.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from holdfast.attacks import attack
 from holdfast.bundle import WEIGHTS, Bundle
 from holdfast.version import __version__
-from training.analysis import Clusters, cosine_statistics, features_of
+from training.analysis import Clusters, cosine_statistics
 from training.analysis.features import Features
+from training.evaluation.attacked import AttackedFeatures
 from training.evaluation.line import Line
 from training.evaluation.measurement import Bench
 from training.evaluation.runner import Loaded
@@ -30,8 +27,8 @@ from training.evaluation.tables.table import Quantity
 from training.models import Network, centres_of
 from training.rebuild import rebuild
 
-#: Called with how many more images are done: fractions while a batch is under way.
-Progress = Callable[[float], None]
+#: Called with how many more images are done.
+Progress = Callable[[int], None]
 
 
 @dataclass
@@ -97,24 +94,16 @@ class Analyst:
 
     def _features(self, line: Line, progress: Progress) -> Features:
         if line not in self._found:
-            self._found[line] = features_of(self._rebuilt(), self._images(line, progress))
+            self._found[line] = AttackedFeatures(
+                self.bundle,
+                self._rebuilt(),
+                self.bench.oracle(self.bundle.root, "none"),
+                self.loaded,
+                self.ledgers,
+                self.batch_size,
+                self.again,
+            ).find(line, progress)
         return self._found[line]
-
-    def _images(self, line: Line, progress: Progress) -> NDArray[np.float32]:
-        """The images, or what the attack makes of them, (n, c, h, w)."""
-        split = self.loaded.split
-        images = split.images.astype(np.float32) / np.float32(255)
-        if line.parameters is None:
-            progress(len(images))
-            return images
-        oracle = self.bench.oracle(self.bundle.root, "none")
-        moved = []
-        for start in range(0, len(images), self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            result = attack(oracle, images[rows], split.labels[rows], line.parameters)
-            moved.append(np.asarray(result.images, dtype=np.float32))
-            progress(len(moved[-1]))
-        return np.concatenate(moved)
 
     def _rebuilt(self) -> Network:
         if self._network is None:

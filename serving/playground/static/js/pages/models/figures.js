@@ -15,23 +15,28 @@ export const within = (threat) => (figure) =>
 /** Of equals, the one that counts the most attacks, which comes last. */
 const lowest = (figures) => figures.reduce((low, each) => (low && low.accuracy < each.accuracy ? low : each), null);
 
+/** Of equals the first. */
+const least = (found, by) => found.reduce((low, each) => (low && by(low) <= by(each) ? low : each), undefined);
+
 /**
  * What stands for a model behind a defence.
  *
- * @returns {{defence: string, clean?: object, worst?: object, unaware?: object, evaluation?: object}} the newest
- *   clean figure; the lowest under attack of the newest evaluation that attacked, within the model's own budget if
- *   it has any; the lowest of those attacks alone that do not know the defence
+ * @returns {{defence: string, clean?: object, worst?: object, unaware?: object, evaluation?: object}} the clean
+ *   figure on the most images; the lowest under attack, within the model's own budget if it has any, of the
+ *   evaluation that leaves it least by the upper end of the interval; the lowest there of those attacks alone that
+ *   do not know the defence
  */
 export function claim(model, defence) {
-  const behind = (evaluation) => evaluation.figures.filter((figure) => figure.defence === defence);
-  const evaluations = newestFirst(model);
-  const clean = evaluations.flatMap(behind).find((figure) => figure.attack === null);
-  const evaluation = evaluations.find((each) => behind(each).some(isRobust));
-  if (!evaluation) return { defence, clean };
-  const attacked = behind(evaluation).filter(isRobust);
-  const own = attacked.filter(within(model.threat_model));
-  const counted = own.length ? own : attacked;
-  return { defence, clean, evaluation, worst: lowest(counted), unaware: lowest(counted.filter((each) => !each.adaptive)) };
+  const own = within(model.threat_model);
+  const evaluations = newestFirst(model).map((evaluation) => ({ evaluation, figures: evaluation.figures.filter((each) => each.defence === defence) }));
+  const clean = least(evaluations.flatMap((each) => each.figures).filter((each) => each.attack === null), (each) => -each.images);
+  const attacked = evaluations.map(({ evaluation, figures }) => ({ evaluation, counted: figures.filter(isRobust) })).filter((each) => each.counted.length);
+  const ours = attacked.map((each) => ({ ...each, counted: each.counted.filter(own) })).filter((each) => each.counted.length);
+  const said = (ours.length ? ours : attacked).map((each) => ({ ...each, worst: lowest(each.counted) }));
+  const chosen = least(said, ({ worst }) => worst.interval[1]);
+  if (!chosen) return { defence, clean };
+  const { evaluation, counted, worst } = chosen;
+  return { defence, clean, evaluation, worst, unaware: lowest(counted.filter((each) => !each.adaptive)) };
 }
 
 export const claims = (model) => model.defences.map((defence) => claim(model, defence));
