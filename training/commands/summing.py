@@ -127,3 +127,16 @@ def _notes(rows: Sequence[_Row]) -> Iterator[str]:
         if row.evaluation.unreliable and row.evaluation.unreliable not in told:
             told.add(row.evaluation.unreliable)
             yield f"{row.bundle.name}, doubts: {row.evaluation.unreliable}"
+    for command in _commands(rows):
+        yield f"Command: {command}"
+
+
+def _commands(rows: Sequence[_Row]) -> Iterator[str]:
+    """What measures the same again, in one command for all that are measured alike."""
+    alike: dict[str, list[str]] = {}
+    for row in rows:
+        reference = f"{row.bundle.name}/{row.bundle.version}"
+        names = alike.setdefault(row.evaluation.command.replace(f" {reference} ", " {} ", 1), [])
+        names += [reference] if reference not in names else []
+    for command, names in alike.items():
+        yield command.replace("{}", " ".join(names), 1) + " --summary"

@@ -125,6 +125,8 @@ def test_a_summary_has_a_row_for_each_bundle_and_defence(defended_store: Path, t
     rows = [line.strip("| ").split(" | ") for line in said[2:] if line.startswith("|")]
     offered = [(name, each) for name in names for each in defences(defended_store / name)]
     assert [(row[0], row[1]) for row in rows] == offered
+    (again,) = (line.partition("Command: ")[2] for line in said if "Command: " in line)
+    assert again.startswith(f"holdfast evaluate {' '.join(f'{name}/1' for name in names)} --attack clean ")
     assert any(defence == "imt+" for _, defence in offered)
     records = list(csv.DictReader(io.StringIO(evaluate(*names, *options, "--format", "csv"))))
     assert records == [
