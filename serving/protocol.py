@@ -28,18 +28,16 @@ from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.gateway.body import TOO_SLOW, body_too_slow
-from serving.gateway.problems import (
+from serving.gateway.problem_kinds import (
     HEADER_TIMEOUT,
     HEADERS_TOO_LARGE,
     MALFORMED_REQUEST,
-    MEDIA_TYPE,
     OVERLOADED,
     TOO_MANY_HEADERS,
     URI_TOO_LONG,
     Kind,
-    Problem,
-    retry_after,
 )
+from serving.gateway.problems import MEDIA_TYPE, Problem, retry_after
 
 #: Seconds for which a refused caller can read its answer, and in which what it sends is thrown away.
 _LINGER = 1.0

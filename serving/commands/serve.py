@@ -103,22 +103,25 @@ def run(settings: Settings) -> None:
 
         configure_logging(settings.log_level, settings.log_format)
         gateway = create_app(settings)
-        lifecycle = gateway.state.services.lifecycle
-        GatewayServer(gateway, settings, _announcer(lifecycle, url)).run(sockets=[listener])
+        services = gateway.state.services
+        lifecycle = services.lifecycle
+        announce = _announcer(lifecycle, url, playground=services.playground is not None)
+        GatewayServer(gateway, settings, announce).run(sockets=[listener])
     if lifecycle.error is not None:
         raise lifecycle.error
 
 
-def _announcer(lifecycle: Lifecycle, url: str) -> Callable[[], None]:
+def _announcer(lifecycle: Lifecycle, url: str, *, playground: bool) -> Callable[[], None]:
     def announce() -> None:
         """Say where the models are, once they are there."""
         backend = lifecycle.backend
+        pages = f"{url} in a browser is the playground, " if playground else ""
         names = ", ".join(f"{bundle.name}/{bundle.version}" for bundle in backend.models())
         sys.stdout.write(
             f"Ready: {names} on {url} ({backend.name})\n"
             f"  curl -H 'Content-Type: image/png' --data-binary @IMAGE.png "
             f"{url}/v1/models/{lifecycle.default_model}/classify\n"
-            f"  {url}/docs describes the API; Ctrl-C stops.\n"
+            f"  {pages}{url}/docs describes the API; Ctrl-C stops.\n"
         )
         sys.stdout.flush()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from serving.gateway.problems import OVERLOADED, Problem, retry_after
+from serving.gateway.problem_kinds import OVERLOADED
+from serving.gateway.problems import Problem, retry_after
 
 
 class Admission:

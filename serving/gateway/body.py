@@ -9,13 +9,13 @@ from starlette.requests import Request
 
 from serving.gateway.admission import Holding
 from serving.gateway.inflate import ENCODINGS, Inflater
-from serving.gateway.problems import (
+from serving.gateway.problem_kinds import (
     BODY_TIMEOUT,
     TOO_MANY_BYTES,
     UNSUPPORTED_ENCODING,
     UNSUPPORTED_MEDIA_TYPE,
-    Problem,
 )
+from serving.gateway.problems import Problem
 
 #: In a request's state: its body came too slowly, and will not be waited for; see serving.protocol.
 TOO_SLOW = "too_slow"

@@ -15,7 +15,8 @@ from serving import tracing
 from serving.backends.base import Backend, DeadlineExceededError, Prediction
 from serving.gateway.decoding import Decoder
 from serving.gateway.metrics import Metrics
-from serving.gateway.problems import DEFENCE_NOT_OFFERED, Problem
+from serving.gateway.problem_kinds import DEFENCE_NOT_OFFERED
+from serving.gateway.problems import Problem
 from serving.gateway.schemas import (
     Classification,
     ClassProbability,

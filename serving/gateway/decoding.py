@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from holdfast.images import ImageError, ImageLimits, TooManyPixelsError, decode
 from holdfast.manifest import InputSpec
 from serving.backends.base import DeadlineExceededError
-from serving.gateway.problems import BAD_BASE64, DAMAGED_IMAGE, Problem
+from serving.gateway.problem_kinds import BAD_BASE64, DAMAGED_IMAGE
+from serving.gateway.problems import Problem
 from serving.gateway.uploads import Encoded
 
 #: An image this small is decoded in less time than it takes to hand it to a thread and back.

@@ -11,14 +11,8 @@ from starlette.types import Scope
 from serving.gateway import rate_limit
 from serving.gateway.local_callers import LocalCallers
 from serving.gateway.metrics import Metrics
-from serving.gateway.problems import (
-    MISSING_SCOPE,
-    OVERLOADED,
-    RATE_LIMITED,
-    UNAUTHENTICATED,
-    Problem,
-    retry_after,
-)
+from serving.gateway.problem_kinds import MISSING_SCOPE, OVERLOADED, RATE_LIMITED, UNAUTHENTICATED
+from serving.gateway.problems import Problem, retry_after
 from serving.gateway.rate_limit import RateLimiter
 from serving.keys.keyring import BusyError, Keyring, RefusedKeyError
 from serving.keys.record import KeyRecord

@@ -8,7 +8,8 @@ import logging
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.gateway.problems import INTERNAL_ERROR, NOT_READY, Problem, retry_after
+from serving.gateway.problem_kinds import INTERNAL_ERROR, NOT_READY
+from serving.gateway.problems import Problem, retry_after
 
 logger = logging.getLogger(__name__)
 

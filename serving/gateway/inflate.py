@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from serving.gateway.problems import MALFORMED_BODY, Problem
+from serving.gateway.problem_kinds import MALFORMED_BODY
+from serving.gateway.problems import Problem
 
 #: The most that is unpacked at a time, in bytes.
 PIECE = 64 * 1024

@@ -13,7 +13,8 @@ from holdfast.routing import read_routing
 from serving.backends.base import Backend, Reload
 from serving.backends.catalogue import Catalogue
 from serving.gateway.default_model import default_model
-from serving.gateway.problems import NOT_READY, Problem, retry_after
+from serving.gateway.problem_kinds import NOT_READY
+from serving.gateway.problems import Problem, retry_after
 
 logger = logging.getLogger(__name__)
 

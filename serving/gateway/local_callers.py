@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from serving.gateway.problems import FOREIGN_PAGE, Problem
+from serving.gateway.problem_kinds import FOREIGN_PAGE
+from serving.gateway.problems import Problem
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 

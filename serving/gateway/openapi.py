@@ -14,7 +14,8 @@ from serving.gateway.attack.describing import schemas as attack_schemas
 from serving.gateway.examples import PROBLEM, RED_PNG
 from serving.gateway.oip.schemas import DESCRIBED as OIP_SCHEMAS
 from serving.gateway.openapi_access import describe_access
-from serving.gateway.problems import MEDIA_TYPE, Kind
+from serving.gateway.problem_kinds import Kind
+from serving.gateway.problems import MEDIA_TYPE
 from serving.gateway.schemas import ProblemDocument
 from serving.gateway.uploads import FORM, IMAGE_TYPES, JSON, ImagesBody
 from serving.jobs.requests import CampaignRequest

@@ -7,9 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from serving.gateway import problems
+from serving.gateway import problem_kinds, problems
 from serving.gateway.access import routes_of
-from serving.gateway.problems import Kind
+from serving.gateway.problem_kinds import Kind
 
 #: The name of the way to show a key.
 SCHEME = "apiKey"
@@ -23,20 +23,20 @@ _SECURITY_SCHEME = {
 
 #: What is found wrong with a request before anybody looks what it is about.
 ANYWHERE = (
-    problems.MALFORMED_REQUEST,
-    problems.HEADER_TIMEOUT,
-    problems.URI_TOO_LONG,
-    problems.HEADERS_TOO_LARGE,
-    problems.TOO_MANY_HEADERS,
+    problem_kinds.MALFORMED_REQUEST,
+    problem_kinds.HEADER_TIMEOUT,
+    problem_kinds.URI_TOO_LONG,
+    problem_kinds.HEADERS_TOO_LARGE,
+    problem_kinds.TOO_MANY_HEADERS,
 )
 
 #: What a caller is refused with at a route that is not for everybody.
 REFUSALS = (
-    problems.UNAUTHENTICATED,
-    problems.MISSING_SCOPE,
-    problems.FOREIGN_PAGE,
-    problems.RATE_LIMITED,
-    problems.OVERLOADED,
+    problem_kinds.UNAUTHENTICATED,
+    problem_kinds.MISSING_SCOPE,
+    problem_kinds.FOREIGN_PAGE,
+    problem_kinds.RATE_LIMITED,
+    problem_kinds.OVERLOADED,
 )
 
 _CHALLENGE = {

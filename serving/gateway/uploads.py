@@ -14,16 +14,14 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from serving.gateway.body import Body, media_type_of
-from serving.gateway.problems import (
+from serving.gateway.problem_kinds import (
     BODY_TIMEOUT,
     INVALID_REQUEST,
     MALFORMED_BODY,
     NO_IMAGES,
     TOO_MANY_IMAGES,
-    Problem,
-    invalid_request,
-    not_json,
 )
+from serving.gateway.problems import Problem, invalid_request, not_json
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 FORM = "multipart/form-data"

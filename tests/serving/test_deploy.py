@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.gateway import gateway
 from support.tiny import solid_png
 
-from serving.gateway.problems import KINDS
+from serving.gateway.problem_kinds import KINDS
 from serving.settings import PREFIX, Settings
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.gateway.problems import NOT_ACCEPTABLE, Problem
+from serving.gateway.problem_kinds import NOT_ACCEPTABLE
+from serving.gateway.problems import Problem
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from holdfast.attacks.parameters import AttackParameters
 from holdfast.errors import UsageError
 from holdfast.manifest import Manifest
 from serving.gateway.attack.request import AttackRequest, refuse
-from serving.gateway.problems import ATTACK_NOT_OFFERED, UNKNOWN_CLASS, Problem, invalid_request
+from serving.gateway.problem_kinds import ATTACK_NOT_OFFERED, UNKNOWN_CLASS
+from serving.gateway.problems import Problem, invalid_request
 
 #: What a target may be that is no class.
 _AIMS = ("least-likely", "random")

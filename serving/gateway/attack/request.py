@@ -10,14 +10,8 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.gateway.body import Body, media_type_of
-from serving.gateway.problems import (
-    INVALID_REQUEST,
-    NO_IMAGES,
-    TOO_MANY_IMAGES,
-    Problem,
-    invalid_request,
-    not_json,
-)
+from serving.gateway.problem_kinds import INVALID_REQUEST, NO_IMAGES, TOO_MANY_IMAGES
+from serving.gateway.problems import Problem, invalid_request, not_json
 from serving.gateway.uploads import ACCEPTED, FORM, JSON, Encoded, arriving, read_form
 
 #: Images of an attack's way that may be asked for.

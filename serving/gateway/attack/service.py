@@ -21,7 +21,8 @@ from serving.gateway.attack.wording import Finding, answer, cost, headers, in_8_
 from serving.gateway.classification import choose_defence
 from serving.gateway.decoding import Decoder
 from serving.gateway.metrics import Metrics
-from serving.gateway.problems import ATTACK_TOO_COSTLY, Problem
+from serving.gateway.problem_kinds import ATTACK_TOO_COSTLY
+from serving.gateway.problems import Problem
 
 
 class AttackService:

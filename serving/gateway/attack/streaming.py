@@ -19,7 +19,8 @@ from serving.gateway.attack.schemas import AttackProgress, AttackWaiting
 from serving.gateway.body import ClientGoneError
 from serving.gateway.disconnect import CancelOnDisconnect
 from serving.gateway.event_streams import MEDIA_TYPE
-from serving.gateway.problems import INTERNAL_ERROR, Problem
+from serving.gateway.problem_kinds import INTERNAL_ERROR
+from serving.gateway.problems import Problem
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from serving.gateway.jobs.service import JobService
-from serving.gateway.problems import INVALID_REQUEST, OVERLOADED, Problem, retry_after
+from serving.gateway.problem_kinds import INVALID_REQUEST, OVERLOADED
+from serving.gateway.problems import Problem, retry_after
 from serving.jobs.errors import JobError, UnknownJobError
 
 #: Seconds between two looks for something new.

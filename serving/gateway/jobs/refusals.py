@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.errors import HoldfastError, UsageError
-from serving.gateway.problems import (
+from serving.gateway.problem_kinds import (
     BAD_ARCHIVE,
     DAMAGED_IMAGE,
     NO_IMAGES,
@@ -12,9 +12,8 @@ from serving.gateway.problems import (
     UNKNOWN_DATASET,
     UNUSABLE_CAMPAIGN,
     Kind,
-    Problem,
-    invalid_request,
 )
+from serving.gateway.problems import Problem, invalid_request
 from serving.jobs.archives import ArchiveError
 from serving.jobs.arrays import ArraysError
 from serving.jobs.datasets import UnknownDatasetError

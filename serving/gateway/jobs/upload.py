@@ -16,14 +16,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from serving.gateway.body import Body, media_type_of
-from serving.gateway.problems import (
-    INVALID_REQUEST,
-    MALFORMED_BODY,
-    TOO_MANY_IMAGES,
-    Problem,
-    invalid_request,
-    not_json,
-)
+from serving.gateway.problem_kinds import INVALID_REQUEST, MALFORMED_BODY, TOO_MANY_IMAGES
+from serving.gateway.problems import Problem, invalid_request, not_json
 from serving.gateway.uploads import FORM, JSON, arriving
 from serving.jobs.intake import Upload
 from serving.jobs.requests import CampaignRequest

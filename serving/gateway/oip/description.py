@@ -6,7 +6,8 @@ from typing import Any
 
 from serving.gateway.oip.schemas import ErrorDocument, InferRequest, InferResponse
 from serving.gateway.openapi import answer_headers
-from serving.gateway.problems import OIP_MEDIA_TYPE, Kind
+from serving.gateway.problem_kinds import Kind
+from serving.gateway.problems import OIP_MEDIA_TYPE
 
 _REFERENCE = "#/components/schemas/{}"
 _BINARY = "application/octet-stream"

@@ -12,7 +12,7 @@ from holdfast.bundle import Bundle
 from holdfast.oip import classifier as protocol
 from holdfast.oip.wire import BINARY_EXTENSION, HEADER_LENGTH, read
 from holdfast.version import __version__
-from serving.gateway import problems
+from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, Handler, requires
 from serving.gateway.body import Body
 from serving.gateway.classification import choose_defence
@@ -44,36 +44,39 @@ _INDEX_BYTES = 4096
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=GatewayRoute)
 
-_ERRORS = error_responses(problems.INTERNAL_ERROR)
-_READY_ERRORS = error_responses(problems.INTERNAL_ERROR, problems.NOT_READY)
+_ERRORS = error_responses(problem_kinds.INTERNAL_ERROR)
+_READY_ERRORS = error_responses(problem_kinds.INTERNAL_ERROR, problem_kinds.NOT_READY)
 _MODEL_ERRORS = error_responses(
-    problems.UNKNOWN_MODEL, problems.UNKNOWN_VERSION, problems.INTERNAL_ERROR, problems.NOT_READY
+    problem_kinds.UNKNOWN_MODEL,
+    problem_kinds.UNKNOWN_VERSION,
+    problem_kinds.INTERNAL_ERROR,
+    problem_kinds.NOT_READY,
 )
 _INDEX_ERRORS = error_responses(
-    problems.INVALID_REQUEST,
-    problems.BODY_TIMEOUT,
-    problems.TOO_MANY_BYTES,
-    problems.UNSUPPORTED_ENCODING,
-    problems.INTERNAL_ERROR,
-    problems.NOT_READY,
-    problems.OVERLOADED,
+    problem_kinds.INVALID_REQUEST,
+    problem_kinds.BODY_TIMEOUT,
+    problem_kinds.TOO_MANY_BYTES,
+    problem_kinds.UNSUPPORTED_ENCODING,
+    problem_kinds.INTERNAL_ERROR,
+    problem_kinds.NOT_READY,
+    problem_kinds.OVERLOADED,
 )
 _INFER_ERRORS = error_responses(
-    problems.MALFORMED_BODY,
-    problems.INVALID_REQUEST,
-    problems.DEFENCE_NOT_OFFERED,
-    problems.UNKNOWN_MODEL,
-    problems.UNKNOWN_VERSION,
-    problems.BODY_TIMEOUT,
-    problems.TOO_MANY_BYTES,
-    problems.TOO_MANY_IMAGES,
-    problems.UNSUPPORTED_ENCODING,
-    problems.INTERNAL_ERROR,
-    problems.INFERENCE_FAILED,
-    problems.NOT_READY,
-    problems.OVERLOADED,
-    problems.BACKEND_UNAVAILABLE,
-    problems.DEADLINE_EXCEEDED,
+    problem_kinds.MALFORMED_BODY,
+    problem_kinds.INVALID_REQUEST,
+    problem_kinds.DEFENCE_NOT_OFFERED,
+    problem_kinds.UNKNOWN_MODEL,
+    problem_kinds.UNKNOWN_VERSION,
+    problem_kinds.BODY_TIMEOUT,
+    problem_kinds.TOO_MANY_BYTES,
+    problem_kinds.TOO_MANY_IMAGES,
+    problem_kinds.UNSUPPORTED_ENCODING,
+    problem_kinds.INTERNAL_ERROR,
+    problem_kinds.INFERENCE_FAILED,
+    problem_kinds.NOT_READY,
+    problem_kinds.OVERLOADED,
+    problem_kinds.BACKEND_UNAVAILABLE,
+    problem_kinds.DEADLINE_EXCEEDED,
 )
 
 Model = Annotated[str, Path(description="The model's name.")]
@@ -161,7 +164,7 @@ async def v2_repository_index(request: Request) -> list[RepositoryEntry]:
     try:
         asked = RepositoryIndexRequest.model_validate_json(content.strip() or b"{}")
     except ValidationError:
-        raise Problem(problems.INVALID_REQUEST, 'The body is to be empty, or {"ready": true}.') from None
+        raise Problem(problem_kinds.INVALID_REQUEST, 'The body is to be empty, or {"ready": true}.') from None
     catalogue, ready = lifecycle.catalogue, await lifecycle.ready()
     if asked.ready and not ready:
         return []

@@ -12,11 +12,12 @@ from holdfast import bundle as bundles
 from holdfast.errors import HoldfastError
 from holdfast.routing import clear, roll_back, set_weights
 from serving.backends.base import Refusal
-from serving.gateway import problems
+from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.openapi import problem_responses
-from serving.gateway.problems import ROUTING_REFUSED, STORE_UNUSABLE, Problem
+from serving.gateway.problem_kinds import ROUTING_REFUSED, STORE_UNUSABLE
+from serving.gateway.problems import Problem
 from serving.gateway.schemas import RefusedBundle, ReloadReport, RoutingBody, RoutingState
 from serving.gateway.services import services_of
 
@@ -25,19 +26,19 @@ logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=GatewayRoute)
 
 _RELOAD_PROBLEMS = problem_responses(
-    problems.ROUTING_REFUSED,
-    problems.STORE_UNUSABLE,
-    problems.INTERNAL_ERROR,
-    problems.RELOAD_UNSUPPORTED,
-    problems.NOT_READY,
-    problems.BACKEND_UNAVAILABLE,
+    problem_kinds.ROUTING_REFUSED,
+    problem_kinds.STORE_UNUSABLE,
+    problem_kinds.INTERNAL_ERROR,
+    problem_kinds.RELOAD_UNSUPPORTED,
+    problem_kinds.NOT_READY,
+    problem_kinds.BACKEND_UNAVAILABLE,
 )
 _ROUTING_PROBLEMS = problem_responses(
-    problems.UNKNOWN_MODEL,
-    problems.ROUTING_REFUSED,
-    problems.INVALID_REQUEST,
-    problems.INTERNAL_ERROR,
-    problems.NOT_READY,
+    problem_kinds.UNKNOWN_MODEL,
+    problem_kinds.ROUTING_REFUSED,
+    problem_kinds.INVALID_REQUEST,
+    problem_kinds.INTERNAL_ERROR,
+    problem_kinds.NOT_READY,
 )
 
 ModelName = Annotated[str, Path(description="The model's name.")]

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from serving.attacking.base import Watcher
-from serving.gateway import event_streams, problems
+from serving.gateway import event_streams, problem_kinds
 from serving.gateway.access import GatewayRoute, Handler, requires
 from serving.gateway.attack import describing, streaming
 from serving.gateway.attack.negotiation import choose_media_type
@@ -47,13 +47,13 @@ class AttackRoute(GatewayRoute):
 router = APIRouter(tags=["attack"], route_class=AttackRoute)
 
 _PROBLEMS = problem_responses(
-    *problems.OF_IMAGES_FOR_A_MODEL,
-    problems.NOT_ACCEPTABLE,
-    problems.ATTACK_NOT_OFFERED,
-    problems.ATTACK_NOT_APPLICABLE,
-    problems.ATTACK_TOO_COSTLY,
-    problems.UNKNOWN_CLASS,
-    problems.ATTACK_INTERRUPTED,
+    *problem_kinds.OF_IMAGES_FOR_A_MODEL,
+    problem_kinds.NOT_ACCEPTABLE,
+    problem_kinds.ATTACK_NOT_OFFERED,
+    problem_kinds.ATTACK_NOT_APPLICABLE,
+    problem_kinds.ATTACK_TOO_COSTLY,
+    problem_kinds.UNKNOWN_CLASS,
+    problem_kinds.ATTACK_INTERRUPTED,
 )
 
 ModelName = Annotated[str, Path(description="The model's name.")]

@@ -11,11 +11,12 @@ from holdfast.attacks.catalogue import catalogue
 from holdfast.attacks.definition import Attack
 from holdfast.attacks.description import describe
 from holdfast.attacks.parameters import announced
-from serving.gateway import problems
+from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.attack.schemas import AttackCatalogue, AttackEntry, AttackPasses
 from serving.gateway.openapi import problem_responses
-from serving.gateway.problems import UNKNOWN_ATTACK, Problem
+from serving.gateway.problem_kinds import UNKNOWN_ATTACK
+from serving.gateway.problems import Problem
 
 #: Of the costs that are shown.
 _CLASSES = 10
@@ -23,7 +24,9 @@ _CLASSES = 10
 router = APIRouter(tags=["attack"], route_class=GatewayRoute)
 
 
-@router.get("/v1/attacks", summary="List the attacks", responses=problem_responses(problems.INTERNAL_ERROR))
+@router.get(
+    "/v1/attacks", summary="List the attacks", responses=problem_responses(problem_kinds.INTERNAL_ERROR)
+)
 @requires("any")
 def list_attacks(request: Request) -> AttackCatalogue:
     """Every attack, from the plainest to the strongest, with the JSON Schema of its parameters."""
@@ -34,7 +37,7 @@ def list_attacks(request: Request) -> AttackCatalogue:
 @router.get(
     "/v1/attacks/{name}",
     summary="Describe an attack",
-    responses=problem_responses(problems.UNKNOWN_ATTACK, problems.INTERNAL_ERROR),
+    responses=problem_responses(problem_kinds.UNKNOWN_ATTACK, problem_kinds.INTERNAL_ERROR),
 )
 @requires("any")
 def get_attack(

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ValidationError
 
-from serving.gateway import problems
+from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, Handler, requires
 from serving.gateway.body import Body
 from serving.gateway.classification import choose_defence
@@ -47,7 +47,7 @@ class ClassifyRoute(GatewayRoute):
 
 router = APIRouter(tags=["classify"], route_class=ClassifyRoute)
 
-_PROBLEMS = problem_responses(*problems.OF_IMAGES_FOR_A_MODEL)
+_PROBLEMS = problem_responses(*problem_kinds.OF_IMAGES_FOR_A_MODEL)
 
 ModelName = Annotated[str, Path(description="The model's name.")]
 Options = Annotated[ClassifyQuery, Query()]

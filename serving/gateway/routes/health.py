@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from serving.gateway import problems
+from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.openapi import problem_responses
-from serving.gateway.problems import NOT_READY, Problem, retry_after
+from serving.gateway.problem_kinds import NOT_READY
+from serving.gateway.problems import Problem, retry_after
 from serving.gateway.schemas import Health
 from serving.gateway.services import services_of
 
 router = APIRouter(tags=["health"], route_class=GatewayRoute)
 
-_PROBLEMS = problem_responses(problems.INTERNAL_ERROR, problems.NOT_READY)
+_PROBLEMS = problem_responses(problem_kinds.INTERNAL_ERROR, problem_kinds.NOT_READY)
 
 
 @router.head("/livez", include_in_schema=False)

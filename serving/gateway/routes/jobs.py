@@ -10,7 +10,7 @@ from sse_starlette import EventSourceResponse
 from starlette.responses import StreamingResponse
 
 from holdfast.attacking.record import Outcome
-from serving.gateway import problems
+from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.attack.negotiation import choose_media_type
 from serving.gateway.body import Body
@@ -32,8 +32,8 @@ _MOST_IMAGES, _LARGEST = 200, 2**31 - 1
 #: Bytes of a form around its files.
 _FRAME = 1 << 20
 
-_STORAGE = (problems.INTERNAL_ERROR, problems.STORAGE_UNAVAILABLE, problems.NOT_READY)
-_OF_ONE = (problems.UNKNOWN_JOB, *_STORAGE, problems.STORAGE_FULL)
+_STORAGE = (problem_kinds.INTERNAL_ERROR, problem_kinds.STORAGE_UNAVAILABLE, problem_kinds.NOT_READY)
+_OF_ONE = (problem_kinds.UNKNOWN_JOB, *_STORAGE, problem_kinds.STORAGE_FULL)
 
 JobId = Annotated[str, Path(description="The job's id.")]
 
@@ -55,7 +55,7 @@ def _visible(request: Request) -> str | None:
     status_code=202,
     summary="Begin a campaign of attacks on many images",
     response_model=Job,
-    responses={**TAKEN_ON, **problem_responses(*problems.OF_SUBMISSIONS)},
+    responses={**TAKEN_ON, **problem_responses(*problem_kinds.OF_SUBMISSIONS)},
     openapi_extra={**JOB_BODY, "parameters": [IDEMPOTENCY_KEY]},
 )
 @requires("attack")
@@ -88,7 +88,7 @@ async def create_job(request: Request) -> Response:
 @router.get(
     "/v1/jobs",
     summary="List the jobs",
-    responses=problem_responses(*_OF_ONE, problems.INVALID_REQUEST),
+    responses=problem_responses(*_OF_ONE, problem_kinds.INVALID_REQUEST),
 )
 @requires("attack")
 async def list_jobs(
@@ -112,7 +112,10 @@ async def get_job(request: Request, job: JobId) -> Job:
     "/v1/jobs/{job}/events",
     summary="Follow a job",
     response_class=EventSourceResponse,
-    responses={**EVENTS, **problem_responses(*_OF_ONE, problems.INVALID_REQUEST, problems.OVERLOADED)},
+    responses={
+        **EVENTS,
+        **problem_responses(*_OF_ONE, problem_kinds.INVALID_REQUEST, problem_kinds.OVERLOADED),
+    },
 )
 @requires("attack")
 async def follow_job(
@@ -148,7 +151,10 @@ async def follow_job(
     responses={
         **RESULT,
         **problem_responses(
-            *_OF_ONE, problems.INVALID_REQUEST, problems.JOB_NOT_FINISHED, problems.NOT_ACCEPTABLE
+            *_OF_ONE,
+            problem_kinds.INVALID_REQUEST,
+            problem_kinds.JOB_NOT_FINISHED,
+            problem_kinds.NOT_ACCEPTABLE,
         ),
     },
 )
@@ -186,7 +192,7 @@ async def get_result(
     "/v1/jobs/{job}/images",
     summary="Look at the images of a job",
     response_model=JobImages,
-    responses=problem_responses(*_OF_ONE, problems.UNKNOWN_RUN, problems.INVALID_REQUEST),
+    responses=problem_responses(*_OF_ONE, problem_kinds.UNKNOWN_RUN, problem_kinds.INVALID_REQUEST),
 )
 @requires("attack")
 async def get_images(
@@ -230,7 +236,7 @@ async def delete_job(request: Request, job: JobId) -> Removal:
 
 
 @router.get(
-    "/v1/datasets", summary="List the data sets", responses=problem_responses(problems.INTERNAL_ERROR)
+    "/v1/datasets", summary="List the data sets", responses=problem_responses(problem_kinds.INTERNAL_ERROR)
 )
 @requires("attack")
 async def list_datasets(request: Request) -> DatasetList:

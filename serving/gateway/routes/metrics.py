@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from serving.backends.load import Loaded
-from serving.gateway import problems
+from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.metrics import MEDIA_TYPE
 from serving.gateway.openapi import problem_responses
@@ -23,7 +23,7 @@ router = APIRouter(tags=["health"], route_class=GatewayRoute)
             "description": "Prometheus's text format.",
             "content": {"text/plain": {"schema": {"type": "string"}}},
         },
-        **problem_responses(problems.INTERNAL_ERROR),
+        **problem_responses(problem_kinds.INTERNAL_ERROR),
     },
 )
 @requires("metrics")

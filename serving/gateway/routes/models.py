@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request
 
 from holdfast.bundle import CARD
 from serving.backends.catalogue import Catalogue
-from serving.gateway import problems
+from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.openapi import problem_responses
 from serving.gateway.schemas import ModelDetail, ModelList, ModelSummary
@@ -16,9 +16,12 @@ from serving.gateway.services import services_of
 
 router = APIRouter(tags=["models"], route_class=GatewayRoute)
 
-_LIST_PROBLEMS = problem_responses(problems.INTERNAL_ERROR, problems.NOT_READY)
+_LIST_PROBLEMS = problem_responses(problem_kinds.INTERNAL_ERROR, problem_kinds.NOT_READY)
 _PROBLEMS = problem_responses(
-    problems.UNKNOWN_MODEL, problems.UNKNOWN_VERSION, problems.INTERNAL_ERROR, problems.NOT_READY
+    problem_kinds.UNKNOWN_MODEL,
+    problem_kinds.UNKNOWN_VERSION,
+    problem_kinds.INTERNAL_ERROR,
+    problem_kinds.NOT_READY,
 )
 
 ModelName = Annotated[str, Path(description="The model's name.")]

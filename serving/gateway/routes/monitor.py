@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from serving.gateway import problems
+from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.monitor.recent import MINUTES
 from serving.gateway.monitor.report import report
@@ -27,7 +27,7 @@ _RESTLESS: Any = {"time": True, "begin": True, "server": {"uptime_s", "memory_by
     response_model=MonitorReport,
     responses={
         304: {"description": "Nothing has happened since.", "headers": answer_headers(304)},
-        **problem_responses(problems.INVALID_REQUEST, problems.INTERNAL_ERROR),
+        **problem_responses(problem_kinds.INVALID_REQUEST, problem_kinds.INTERNAL_ERROR),
     },
 )
 # It tells what /metrics tells, of all callers together, and so is for whom that is for.

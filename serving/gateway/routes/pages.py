@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 
 from holdfast.version import __version__
 from serving.gateway.access import GatewayRoute, requires
-from serving.gateway.problems import KINDS
+from serving.gateway.problem_kinds import KINDS
 
 router = APIRouter(include_in_schema=False, route_class=GatewayRoute)
 

@@ -103,6 +103,7 @@ def test_it_says_when_it_is_ready_answers_and_ends_with_status_0(tiny_store: Pat
     with serve(tiny_store) as server:
         assert "tiny/1" in server.announced[0]
         assert f"{server.url}/v1/models/tiny/classify" in server.announced[1]
+        assert f"{server.url} in a browser" in server.announced[2]
         assert f"{server.url}/docs" in server.announced[2]
         with server.client() as client:
             assert client.get("/readyz").json() == {"status": "ready"}

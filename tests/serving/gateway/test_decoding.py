@@ -15,7 +15,8 @@ from holdfast.images import ImageLimits, decode
 from holdfast.manifest import InputSpec
 from serving.backends.base import DeadlineExceededError
 from serving.gateway.decoding import Decoder
-from serving.gateway.problems import TOO_MANY_PIXELS, Problem
+from serving.gateway.problem_kinds import TOO_MANY_PIXELS
+from serving.gateway.problems import Problem
 
 pytestmark = pytest.mark.anyio
 

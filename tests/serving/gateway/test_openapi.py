@@ -15,7 +15,7 @@ from support.tiny import solid_png
 from serving.gateway.attack.example import ANSWER
 from serving.gateway.attack.schemas import AttackAnswer
 from serving.gateway.examples import CLASSIFICATION, MODEL, PROBLEM, RED_PNG
-from serving.gateway.problems import KINDS
+from serving.gateway.problem_kinds import KINDS
 from serving.gateway.schemas import Classification, ModelDetail, ProblemDocument
 
 pytestmark = pytest.mark.anyio

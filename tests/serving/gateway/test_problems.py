@@ -23,7 +23,7 @@ from holdfast.bundle import Bundle, ModelStore
 from holdfast.errors import UsageError
 from holdfast.manifest import Defence
 from serving.backends.base import Prediction
-from serving.gateway.problems import KINDS
+from serving.gateway.problem_kinds import KINDS
 
 pytestmark = pytest.mark.anyio
 
@@ -331,7 +331,8 @@ def test_kinds_are_distinct_and_in_order_of_status() -> None:
 
 def test_problem_documents_are_type_checked(tiny_store: Path) -> None:
     """What the documents' schema promises is what a real one has."""
-    from serving.gateway.problems import OVERLOADED, Problem
+    from serving.gateway.problem_kinds import OVERLOADED
+    from serving.gateway.problems import Problem
     from serving.gateway.schemas import ProblemDocument
 
     document: dict[str, Any] = Problem(OVERLOADED, "Busy.", members={"limit": 3}).document("/x", "id")
