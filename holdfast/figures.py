@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from holdfast.manifest import Evaluation, Figure, Manifest
 
+#: Images from which on an accuracy is more than an impression: ± 10 points and less.
+_MANY = 100
+
 
 def newest_evaluation(manifest: Manifest) -> Evaluation | None:
     """The last evaluation of the model; None if it was never evaluated."""
@@ -22,10 +25,9 @@ def clean_figure(manifest: Manifest) -> Figure | None:
 def robust_figure(manifest: Manifest) -> Figure | None:
     """The lowest accuracy under attack, without a defence at inference; None if it was not measured.
 
-    Every evaluation only says what the model can have at most, so the one counts that leaves it least: by the
-    upper end of the interval, or few images would count for more than many. What a weaker attack leaves,
-    later, changes nothing. Figures within the model's own threat model go before others: a smaller budget
-    says less.
+    Every evaluation only says what the model can have at most, so the one counts that leaves it least: a
+    weaker attack that is measured later changes nothing. Figures within the model's own threat model go
+    before others, as a smaller budget says less, and among these such of a hundred images and more.
     """
     lowest = []
     for evaluation in _newest_first(manifest):
@@ -38,8 +40,9 @@ def robust_figure(manifest: Manifest) -> Figure | None:
         own = [figure for figure in attacked if figure.threat_model == manifest.threat_model]
         if attacked:
             lowest.append(min(own or attacked, key=lambda figure: figure.accuracy))
-    own = [figure for figure in lowest if figure.threat_model == manifest.threat_model]
-    return min(own or lowest, key=lambda figure: figure.interval[1], default=None)
+    own = [figure for figure in lowest if figure.threat_model == manifest.threat_model] or lowest
+    many = [figure for figure in own if figure.images >= _MANY]
+    return min(many or own, key=lambda figure: figure.accuracy, default=None)
 
 
 def most_robust(manifests: Sequence[Manifest]) -> Manifest:

@@ -101,6 +101,7 @@ def test_few_images_do_not_make_a_model_less_robust_than_many(manifest: Manifest
     chosen = robust_figure(evaluated(manifest, [under(0.2, images=5)], [under(0.3, images=1000)]))
     assert chosen
     assert chosen.accuracy == 0.3
+    assert robust_figure(evaluated(manifest, [under(0.2, images=5)])) is not None
 
 
 def test_the_own_budget_counts_whichever_evaluation_has_it(manifest: Manifest) -> None:

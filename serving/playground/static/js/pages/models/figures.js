@@ -2,6 +2,9 @@
 
 export const WORST = "worst case";
 
+/** Images from which on an accuracy is more than an impression. */
+const MANY = 100;
+
 /** Evaluations, the newest first. */
 export const newestFirst = (model) => [...model.evaluations].sort((a, b) => Date.parse(b.date) - Date.parse(a.date));
 
@@ -22,9 +25,8 @@ const least = (found, by) => found.reduce((low, each) => (low && by(low) <= by(e
  * What stands for a model behind a defence.
  *
  * @returns {{defence: string, clean?: object, worst?: object, unaware?: object, evaluation?: object}} the clean
- *   figure on the most images; the lowest under attack, within the model's own budget if it has any, of the
- *   evaluation that leaves it least by the upper end of the interval; the lowest there of those attacks alone that
- *   do not know the defence
+ *   figure on the most images; the lowest under attack, within the model's own budget and on a hundred images if
+ *   there are such; the lowest of the same evaluation under those attacks alone that do not know the defence
  */
 export function claim(model, defence) {
   const own = within(model.threat_model);
@@ -33,7 +35,8 @@ export function claim(model, defence) {
   const attacked = evaluations.map(({ evaluation, figures }) => ({ evaluation, counted: figures.filter(isRobust) })).filter((each) => each.counted.length);
   const ours = attacked.map((each) => ({ ...each, counted: each.counted.filter(own) })).filter((each) => each.counted.length);
   const said = (ours.length ? ours : attacked).map((each) => ({ ...each, worst: lowest(each.counted) }));
-  const chosen = least(said, ({ worst }) => worst.interval[1]);
+  const many = said.filter(({ worst }) => worst.images >= MANY);
+  const chosen = least(many.length ? many : said, ({ worst }) => worst.accuracy);
   if (!chosen) return { defence, clean };
   const { evaluation, counted, worst } = chosen;
   return { defence, clean, evaluation, worst, unaware: lowest(counted.filter((each) => !each.adaptive)) };
