@@ -73,11 +73,12 @@ COPY --from=gateway-environment /opt/holdfast /opt/holdfast
 COPY model_store /srv/model_store
 # A TorchServe beside it may be slow to begin; the gateway is alive meanwhile, and waits.
 # The container's own network is the fence: what reaches the port was let in by whoever published it. Publish it
-# to loopback, or to a network where everyone may classify; or mount a file of keys and name it in
-# HOLDFAST_KEYS_FILE, and everyone has to show one.
+# to loopback, where the pages of other hosts in a browser get no answer, or name the hosts that it goes by in
+# HOLDFAST_ALLOWED_HOSTS; or mount a file of keys and name it in HOLDFAST_KEYS_FILE, and everyone has to show one.
 ENV HOLDFAST_HOST=0.0.0.0 \
     HOLDFAST_PORT=8000 \
     HOLDFAST_ALLOW_UNAUTHENTICATED=1 \
+    HOLDFAST_ALLOWED_HOSTS=localhost \
     HOLDFAST_MODEL_STORE=/srv/model_store \
     HOLDFAST_BACKEND_START_TIMEOUT=600 \
     HOLDFAST_JOBS_DATABASE=sqlite:////srv/jobs/jobs.sqlite
