@@ -20,7 +20,8 @@ from training.card_measured import cell, evidence, figures, precision, share, th
 def add_evaluation(root: Path, evaluation: Evaluation) -> None:
     """Add figures to a bundle: to its manifest, and to its card.
 
-    What was measured before and is measured here again, on as many of the same images, is taken out.
+    What was measured before and is measured here again, on as many of the same images, is taken out; and what
+    says nothing that was not known on more of them is not put in.
 
     Args:
         root: The bundle's directory.
@@ -31,6 +32,8 @@ def add_evaluation(root: Path, evaluation: Evaluation) -> None:
     """
     with _locked(root):
         manifest = Bundle.open(root, verify=False).manifest
+        if any(_is_more(each, evaluation) for each in manifest.evaluations):
+            return
         kept = [each for each in manifest.evaluations if not _supersedes(evaluation, each)]
         _rewrite(root, manifest.model_copy(update={"evaluations": [*kept, evaluation]}))
 
@@ -41,6 +44,12 @@ def _supersedes(new: Evaluation, old: Evaluation) -> bool:
         return False
     images = {_subject(figure): figure.images for figure in new.figures}
     return all(figure.images <= images.get(_subject(figure), 0) for figure in old.figures)
+
+
+def _is_more(known: Evaluation, new: Evaluation) -> bool:
+    """Whether all that an evaluation says was known, on more images: those in it are among them."""
+    fewer = max(figure.images for figure in new.figures) < min(figure.images for figure in known.figures)
+    return fewer and _supersedes(known, new)
 
 
 def _data(evaluation: Evaluation) -> tuple[str, str]:

@@ -106,9 +106,11 @@ def save(
     temporary.mkdir(parents=True)
     save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary / _STATE)
     (temporary / _FACTS).write_text(info.model_dump_json(indent=1), encoding="utf-8")
+    replaced = directory / f".replaced-{target.name}.{os.getpid()}"
     if target.exists():
-        shutil.rmtree(target)
+        target.replace(replaced)
     temporary.replace(target)
+    shutil.rmtree(replaced, ignore_errors=True)
     pointer = directory / f".{_LATEST}.{os.getpid()}"
     pointer.write_text(target.name, encoding="utf-8")
     pointer.replace(directory / _LATEST)
@@ -122,11 +124,14 @@ def latest(path: Path) -> Path | None:
     """The newest whole checkpoint of a run's directory, or ``path`` itself where it is a checkpoint."""
     if (path / _FACTS).is_file():
         return path
-    pointer = path / "checkpoints" / _LATEST
+    directory = path / "checkpoints"
+    pointer = directory / _LATEST
     if not pointer.is_file():
         return None
-    checkpoint = pointer.parent / pointer.read_text(encoding="utf-8").strip()
-    return checkpoint if (checkpoint / _FACTS).is_file() else None
+    named = directory / pointer.read_text(encoding="utf-8").strip()
+    # One that was being replaced when its program was killed may be gone: then the one before it counts.
+    found = [named, *sorted(directory.glob("step-*"), reverse=True)]
+    return next((checkpoint for checkpoint in found if (checkpoint / _FACTS).is_file()), None)
 
 
 def read_info(checkpoint: Path) -> CheckpointInfo:

@@ -80,13 +80,13 @@ class World:
             for value in network.state_dict().values():
                 dist.broadcast(value, src=0)
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any process; every process gets the same answer."""
+    def vote(self, *flags: bool) -> tuple[bool, ...]:
+        """Whether each flag is set on any process; every process gets the same answers."""
         if self.size == 1:
-            return flag
-        vote = torch.tensor([float(flag)], device=self.device)
-        dist.all_reduce(vote, op=dist.ReduceOp.MAX)
-        return bool(vote.item())
+            return flags
+        votes = torch.tensor([float(flag) for flag in flags], device=self.device)
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+        return tuple(bool(vote) for vote in votes.tolist())
 
     def barrier(self) -> None:
         """Wait for every process."""

@@ -132,6 +132,7 @@ class Trainer:
         clock = _Clock(self.seconds, self.recipe.batch_size)
         saved = time.monotonic()
         while self.epoch < self.recipe.epochs:
+            loss = None
             for images, labels in self.batches.epoch(self.epoch, self.step_in_epoch):
                 loss = self.take_step(images, labels)
                 self.seconds = clock.tick()
@@ -139,22 +140,33 @@ class Trainer:
                     value = loss.item()
                     self._check(value)
                     self.reporter.stepped(self.step, value, self.learning_rate(), clock.rate())
-                if self.world.any(self.stop()):
-                    self.save()
-                    return self.info()
-                if time.monotonic() - saved > self.save_every:
+                if self.step_in_epoch == len(self.batches):
+                    break  # the end of the epoch is saved, and then it is time to stop
+                # Both are put to the vote: clocks and signals differ, and all have to save together.
+                stop, due = self.world.vote(self.stop(), time.monotonic() - saved > self.save_every)
+                if stop or due:
                     self.save()
                     saved = time.monotonic()
-            self._check(loss.item())
-            self.epoch, self.step_in_epoch = self.epoch + 1, 0
-            measured = {"epoch": float(self.epoch), "loss": loss.item()}
-            measured |= self.method.readings() | self._monitor()
-            self.seconds = clock.tick()
-            self.history.append(measured)
-            self.reporter.epoch_ended(self.epoch, self.step, measured)
-            self.save()
+                if stop:
+                    return self.info()
+            self._end_epoch(clock, loss)
             saved = time.monotonic()
+            if self.world.vote(self.stop())[0]:
+                break
         return self.info()
+
+    def _end_epoch(self, clock: _Clock, loss: Tensor | None) -> None:
+        """Look, log and save; of a run that was resumed right here nobody knows the last loss."""
+        self.epoch, self.step_in_epoch = self.epoch + 1, 0
+        measured = {"epoch": float(self.epoch)}
+        if loss is not None:
+            self._check(loss.item())
+            measured["loss"] = loss.item()
+        measured |= self.method.readings() | self._monitor()
+        self.seconds = clock.tick()
+        self.history.append(measured)
+        self.reporter.epoch_ended(self.epoch, self.step, measured)
+        self.save()
 
     def take_step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One batch: the method's loss, its gradient, one step of the optimiser, the averages."""

@@ -137,7 +137,7 @@ def _choose_one(attack: Attack, settings: Iterable[_Setting], manifest: Manifest
             values[setting.name] = _read(setting.value, schema[setting.name])
     given = dict(values)
     try:
-        parameters = complete(attack, values, manifest, transfer=words.transfer)
+        parameters = complete(attack, values, manifest, elsewhere=words.transfer or words.eot > 1)
     except ValidationError as error:
         raise _refusal(attack, error, given) from None
     target = getattr(parameters, "target", None)
@@ -156,7 +156,7 @@ def complete(
     given: Mapping[str, Any],
     manifest: Manifest,
     *,
-    transfer: bool = False,
+    elsewhere: bool = False,
     strict: bool = False,
 ) -> AttackParameters:
     """Parameters out of those that were given: of the rest, the model's own threat model, then the defaults.
@@ -165,7 +165,8 @@ def complete(
         attack: The attack.
         given: Values by name, as JSON has them; text is taken for numbers too unless ``strict``.
         manifest: Of the model under attack.
-        transfer: Whether the images are crafted on another model.
+        elsewhere: Whether the images are crafted on something else than what judges them: on another model,
+            or on means of the answers of one that answers at random.
         strict: Take each value as the JSON Schema says it, and no text for a number.
 
     Raises:
@@ -174,8 +175,8 @@ def complete(
     """
     values = dict(given)
     _add_threat_model(attack, values, manifest)
-    if transfer and "stop_at_success" in attack.parameters.model_fields:
-        # An image that only just fools the model that it is crafted on seldom fools another.
+    if elsewhere and "stop_at_success" in attack.parameters.model_fields:
+        # An image that only just fools what it is crafted on seldom fools another.
         values.setdefault("stop_at_success", False)
     if strict:
         return attack.parameters.model_validate_json(json.dumps(values), strict=True)

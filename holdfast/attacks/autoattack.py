@@ -52,7 +52,9 @@ class AutoAttackParameters(BoundedParameters):
         targeted, nearest = APGDTParameters.model_validate(steps), FABTParameters.model_validate(boundary)
         blind = SquareParameters.model_validate({**within, "query_budget": self.query_budget})
         if self.version == "rand":
-            return cross_entropy, ratio
+            # What just fools a mean of answers fools few single ones: go on for as long as there are steps.
+            on = {"stop_at_success": False}
+            return cross_entropy.model_copy(update=on), ratio.model_copy(update=on)
         if self.version == "standard":
             return cross_entropy, targeted, nearest, blind
         again = {"restarts": 5}

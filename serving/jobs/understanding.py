@@ -196,7 +196,7 @@ def _choose(request: CampaignRequest, place: int, bundle: Bundle, defence: Defen
     shared = {name: value for name, value in request.parameters.items() if name in fields}
     values = _with_class(_plain({**shared, **choice.parameters}), manifest)
     try:
-        parameters = complete(attack, values, manifest)
+        parameters = complete(attack, values, manifest, elsewhere=choice.eot > 1)
     except ValidationError as error:
         raise ParameterError(("body", "attacks", place, "parameters"), error) from None
     target = getattr(parameters, "target", None)

@@ -87,6 +87,45 @@ def test_a_run_interrupted_at_any_step_ends_with_bit_identical_weights(
     assert_same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
 
 
+def test_a_run_stopped_at_an_epochs_last_step_goes_on_with_the_next(tmp_path: Path) -> None:
+    make_trainer(tmp_path / "whole").run()
+    trainer = make_trainer(tmp_path / "parts")
+    last = len(trainer.batches)
+    trainer.stop = lambda: trainer.step == last
+    first = trainer.run()
+    assert (first.step, first.epoch, first.step_in_epoch) == (last, 1, 0)
+    second = make_trainer(tmp_path / "parts")
+    assert second.resume()
+    assert second.run().finished
+    assert_same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+
+
+def test_a_checkpoint_from_between_the_last_step_and_the_epochs_end_is_gone_on_with(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    last = len(trainer.batches)
+    trainer.stop = lambda: trainer.step == last
+    trainer.run()
+    newest = checkpoint.latest(tmp_path)
+    assert newest is not None
+    before = checkpoint.read_info(newest).model_copy(
+        update={"epoch": 0, "step_in_epoch": last, "history": []}
+    )
+    (newest / "state.json").write_text(before.model_dump_json(), encoding="utf-8")
+    second = make_trainer(tmp_path)
+    assert second.resume()
+    done = second.run()
+    assert done.finished
+    assert [each["epoch"] for each in done.history] == [1, 2]
+
+
+def test_where_the_newest_checkpoint_is_gone_the_one_before_it_counts(tmp_path: Path) -> None:
+    make_trainer(tmp_path).run()
+    directory = tmp_path / "checkpoints"
+    before, newest = sorted(directory.glob("step-*"))
+    newest.rename(directory / f".replaced-{newest.name}.1")
+    assert checkpoint.latest(tmp_path) == before
+
+
 def test_adversarial_training_on_digits_learns_to_hold(tmp_path: Path) -> None:
     plan = recipe.load("pgd-at-digits", ["epochs=8"])
     watcher = Watcher()
@@ -230,3 +269,46 @@ def test_two_processes_train_as_one_and_agree(tmp_path: Path) -> None:
     alone.run()
     assert info.step == alone.step
     assert info.history[-1]["loss"] == pytest.approx(alone.history[-1]["loss"], rel=0.25)
+
+
+#: A run in which one process alone finds it time to save: as where it began a little earlier.
+_OUT_OF_STEP = """
+import sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from training import recipe
+from training.data import load
+from training.distributed import World
+from training.trainer import Trainer
+
+class Quiet:
+    def __getattr__(self, name):
+        return lambda *_: None
+
+dist.init_process_group("gloo")
+world = World(dist.get_rank(), dist.get_world_size(), torch.device("cpu"))
+plan = recipe.load("standard-digits", ["epochs=1", "monitor.images=0"])
+every = 0.0 if world.rank else 1e9
+trainer = Trainer(plan, load("digits"), Path(sys.argv[1]), world, Quiet(), save_every=every)
+assert trainer.run().finished
+dist.destroy_process_group()
+"""
+
+
+def test_processes_whose_clocks_differ_save_together(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(_OUT_OF_STEP, encoding="utf-8")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    done = subprocess.run(
+        [*launch, str(program), str(tmp_path / "run")],
+        env=environment() | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = checkpoint.latest(tmp_path / "run")
+    assert found is not None
+    assert checkpoint.read_info(found).finished

@@ -128,7 +128,8 @@ class Terminal:
         shown = ", ".join(
             f"{name} {value:.1%}" for name, value in measured.items() if name not in ("epoch", "loss")
         )
-        console.stderr.print(f"epoch {epoch}: loss {measured['loss']:.3f}" + (f", {shown}" if shown else ""))
+        loss = f"loss {measured['loss']:.3f}" if "loss" in measured else ""
+        console.stderr.print(f"epoch {epoch}: {', '.join(each for each in (loss, shown) if each)}")
 
     def saved(self, path: Path) -> None:
         """See :class:`training.trainer.Reporter`."""

@@ -21,8 +21,6 @@ from training.evaluation.outcome import Bools, Outcome
 
 #: AutoAttack's own four, each on all images, and the papers' PGD and CW, which the four make look weak.
 STATIC = ("clean", "pgd-20", "cw-20", "apgd-ce", "apgd-t", "fab-t", "square", "rays-2000")
-#: MAT's training loss, which its authors attack it with.
-CENTRED = ("pgd-20,loss=ftc+so+bibo",)
 #: Without knowledge of the defence, as the papers' tables have it; and with it.
 UNKNOWING = ("pgd-20,from=none", "apgd-ce,from=none", "apgd-t,from=none")
 ADAPTIVE = (
@@ -50,12 +48,20 @@ def lines(manifest: Manifest, seed: int = 0) -> Iterator[tuple[Defence, Line]]:
 
     yield from parsed("none", STATIC)
     if manifest.head == "cosine":
-        yield from parsed("none", CENTRED)
+        yield from parsed("none", (f"pgd-20,loss={_training_loss(manifest)}",))
     if "imt" in manifest.defences:
         yield from parsed("none", BACK)
     for defence in manifest.defences:
         if defence != "none":
             yield from parsed(defence, ("clean", *UNKNOWING, *ADAPTIVE))
+
+
+def _training_loss(manifest: Manifest) -> str:
+    """What MAT's authors attack it with (Sec. 4.4): its loss, its terms weighted as the model was trained."""
+    method = manifest.recipe.get("method", {})
+    weights = {"so": method.get("alpha", 1.0), "bibo": method.get("beta", 1.0)}
+    terms = [f"{weight:g}*{term}" if weight != 1 else term for term, weight in weights.items() if weight]
+    return "+".join(["ftc", *terms])
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,8 @@ def worst_case(
     }
     if not chosen:
         return None
-    held: Bools = np.logical_and.reduce([outcome.right for outcome in chosen.values()])
+    # The image as it is lies within the budget too, and attacks that take every step may lead back from it.
+    held: Bools = np.logical_and.reduce([outcome.clean & outcome.right for outcome in chosen.values()])
     return Worst(held, tuple(what.line.name for what in chosen))
 
 

@@ -22,13 +22,13 @@ class Epoch:
 
     Attributes:
         epoch: From 1.
-        loss: Of its last batch.
+        loss: Of its last batch; None where the run was interrupted right after it.
         clean: Accuracy, with its 95 % interval.
         robust: The same under PGD; None where the recipe has none.
     """
 
     epoch: int
-    loss: float
+    loss: float | None
     clean: tuple[float, float, float]
     robust: tuple[float, float, float] | None
 
@@ -118,7 +118,7 @@ def read(directory: Path) -> Run:
         epochs=[
             Epoch(
                 int(entry["epoch"]),
-                entry["loss"],
+                entry.get("loss"),
                 _with_interval(entry["clean"], images),
                 _with_interval(entry[attack], images) if attack in entry else None,
             )

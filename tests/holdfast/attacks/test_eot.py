@@ -143,3 +143,33 @@ def test_an_attack_that_takes_means_by_itself_takes_no_means_of_means() -> None:
 def test_no_samples_are_refused(samples: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         attack(Random(), *batch(2), PGDParameters(), eot=samples)
+
+
+class Wavering(Linear):
+    """A linear model whose logits waver: near the boundary, it is fooled half of the time."""
+
+    draw = np.random.default_rng(0)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        found = super().logits(images)
+        return found + self.draw.normal(size=found.shape).astype(np.float32)
+
+
+def test_an_image_that_just_fools_the_mean_fools_fewer_single_answers() -> None:
+    images, labels = batch(40)
+    still = Linear.random(SHAPE, CLASSES)
+    model = Wavering(8 * still.weight, 8 * still.bias)
+
+    def fooled(stop_at_success: bool) -> float:
+        parameters = PGDParameters(
+            epsilon=0.02, steps=20, step_size=0.001, random_start=False, stop_at_success=stop_at_success
+        )
+        moved = attack(model, images, labels, parameters, eot=20).images
+        return float(np.mean([model.logits(moved).argmax(1) != labels for _ in range(50)]))
+
+    assert fooled(False) > fooled(True) + 0.1
+
+
+def test_autoattack_does_not_stop_at_what_just_fools_the_mean() -> None:
+    members = AutoAttackParameters(version="rand").members
+    assert [member.model_dump()["stop_at_success"] for member in members] == [False, False]

@@ -170,6 +170,11 @@ def test_means_are_refused_to_an_attack_that_takes_means_by_itself(manifest: Man
     assert (pgd.answers, ensemble.answers) == (1, 20)
     pgd, ensemble = choose(Words(["pgd", "autoattack"], eot=5), manifest)
     assert (pgd.answers, ensemble.answers) == (5, 5)
+    assert not pgd.parameters.model_dump()["stop_at_success"], (
+        "what just fools a mean fools few single answers"
+    )
+    (kept,) = choose(Words(["pgd"], {}, ["stop_at_success=true"], eot=5), manifest)
+    assert kept.parameters.model_dump()["stop_at_success"]
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "", "10001", "99999999999999999999", "²"])

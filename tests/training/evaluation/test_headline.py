@@ -46,6 +46,10 @@ def test_each_defence_is_attacked_by_who_knows_it_and_by_who_does_not(judged: Ma
 def test_class_centres_are_attacked_on_their_own_loss(defended_store: Path) -> None:
     manifest = Bundle.open(defended_store / "centred" / "1").manifest
     assert "pgd-20,loss=ftc+so+bibo" in [line.name for _, line in lines(manifest)]
+    for (alpha, beta), loss in {(0.01, 1): "ftc+0.01*so+bibo", (0, 2): "ftc+2*bibo", (0, 0): "ftc"}.items():
+        recipe = {"method": {"name": "mat", "alpha": alpha, "beta": beta}}
+        trained = manifest.model_copy(update={"recipe": recipe})
+        assert f"pgd-20,loss={loss}" in [line.name for _, line in lines(trained)]
 
 
 @pytest.mark.parametrize(
