@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +22,11 @@ _CHUNK_PASSES = 4_000
 
 #: Fewer images at once leave a model's speed unused.
 _FEWEST = 4
+
+#: Chunks that a job may have: where it would have more, each takes more images. Every chunk is a row here and
+#: several in DBOS, written in the one transaction in which a job is taken on; 5,000 take SQLite under 2 s, in
+#: which nobody else writes.
+MOST_CHUNKS = 5_000
 
 
 @dataclass(frozen=True)
@@ -105,15 +111,20 @@ class Campaign:
     def chunks(self, most: int) -> Iterator[Chunk]:
         """The chunks, so ordered that every run advances at the same pace.
 
+        There are at most :data:`MOST_CHUNKS`, unless even chunks of ``most`` images are more.
+
         Args:
-            most: Images in one chunk.
+            most: Images in one chunk. They go through a model at once, so this bounds a worker's memory, and
+                is not exceeded for anything.
         """
+        passes = [run.passes for run in self.runs]
+        wanted = [min(most, max(_FEWEST, _CHUNK_PASSES // max(1, each))) for each in passes]
+        least = _least(len(self.items), wanted, most)
         shares = []
-        for number, run in enumerate(self.runs):
-            count = min(most, max(_FEWEST, _CHUNK_PASSES // max(1, run.passes)))
+        for number, count in enumerate(max(each, least) for each in wanted):
             for first in range(0, len(self.items), count):
                 images = min(count, len(self.items) - first)
-                chunk = Chunk(number, first, images, float(images * run.passes))
+                chunk = Chunk(number, first, images, float(images * passes[number]))
                 shares.append(((first + images) / len(self.items), number, chunk))
         for _, _, chunk in sorted(shares, key=lambda share: share[:2]):
             yield chunk
@@ -128,6 +139,21 @@ class Campaign:
             # A PNG of noise is as large as its pixels.
             held += len(self.items) * (pixels + exact + _OUTCOME)
         return held
+
+
+def _least(images: int, wanted: Sequence[int], most: int) -> int:
+    """Images that every chunk has to take so that there are no more than :data:`MOST_CHUNKS`; or ``most``.
+
+    Args:
+        images: Of the job.
+        wanted: (runs) images that a chunk of each run would take by itself.
+        most: That it may take.
+    """
+
+    def is_enough(least: int) -> bool:
+        return sum(-(-images // max(each, least)) for each in wanted) <= MOST_CHUNKS
+
+    return 1 + bisect_left(range(1, most), True, key=is_enough)
 
 
 #: Bytes of a row beside its content, and of what is said of one attacked image.

@@ -6,7 +6,8 @@ change of what a chunk means changes the version too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import sqlalchemy as sa
 from dbos import DBOSClient, DBOSPortableJSONSerializer
@@ -22,6 +23,9 @@ WORKFLOW = "holdfast.chunk"
 POLLING = 0.25
 
 _LARGEST_PRIORITY = 2**31 - 1
+
+#: Chunks that one statement names: PostgreSQL takes 65,535 parameters, and SQLite, as it comes, 32,766.
+_AT_ONCE = 1_000
 
 
 class ChunkQueue:
@@ -61,11 +65,13 @@ class ChunkQueue:
 
     def cancel(self, job: str, chunks: Iterable[int]) -> None:
         """Take chunks out of the queue; what a worker has begun it is told to end by the job's state."""
-        self._client.cancel_workflows([workflow_id(job, chunk) for chunk in chunks])
+        for ids in _in_batches(job, chunks):
+            self._client.cancel_workflows(ids)
 
     def forget(self, job: str, chunks: Iterable[int]) -> None:
-        """Delete all that the queue knows of chunks."""
-        self._client.delete_workflows([workflow_id(job, chunk) for chunk in chunks])
+        """Delete all that the queue knows of chunks; where that is interrupted, it can be done again."""
+        for ids in _in_batches(job, chunks):
+            self._client.delete_workflows(ids)
 
     def holders(self) -> set[str]:
         """The workers in whose name chunks are being carried out."""
@@ -82,3 +88,10 @@ class ChunkQueue:
 def workflow_id(job: str, chunk: int) -> str:
     """A chunk's name in DBOS: there is only one of it, however often it is enqueued."""
     return f"{job}.{chunk}"
+
+
+def _in_batches(job: str, chunks: Iterable[int]) -> Iterator[list[str]]:
+    """The names of chunks in DBOS, as many at a time as one statement takes."""
+    names = (workflow_id(job, chunk) for chunk in chunks)
+    while batch := list(islice(names, _AT_ONCE)):
+        yield batch

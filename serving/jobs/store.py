@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from serving.jobs.database import Database, explained
 from serving.jobs.errors import (
+    JobError,
     KeyReusedError,
     QuotaError,
     StorageFullError,
@@ -156,18 +157,33 @@ class JobStore:
                 connection.execute(sa.delete(table).where(column == job))
 
     def sweep(self) -> int:
-        """Delete the jobs that finished longer ago than they are kept; how many these were."""
-        with explained():
-            with self._database.read() as connection:
-                old = self._database.now - self._settings.jobs_retention
-                expired = (
-                    connection.execute(sa.select(jobs.c.id).where(jobs.c.finished < old)).scalars().all()
-                )
-            for job in expired:
-                self.delete(job)
-        if expired:
-            logger.info("Deleted %d job(s) that had been kept long enough", len(expired))
-        return len(expired)
+        """Delete the jobs that finished longer ago than they are kept.
+
+        One that cannot be deleted is logged, and does not keep the others; the next sweep tries it again.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            StorageError: The database cannot even be asked which these are.
+        """
+        with explained(), self._database.read() as connection:
+            old = self._database.now - self._settings.jobs_retention
+            expired = (
+                connection.execute(sa.select(jobs.c.id).where(jobs.c.finished < old)).scalars().all()
+            )
+        deleted = 0
+        for job in expired:
+            try:
+                with explained():
+                    self.delete(job)
+            except JobError as error:
+                logger.warning("Job %s was kept long enough and cannot be deleted: %s", job, error.message)
+            else:
+                deleted += 1
+        if deleted:
+            logger.info("Deleted %d job(s) that had been kept long enough", deleted)
+        return deleted
 
     def unfinished(self) -> int:
         """How many jobs wait or run."""

@@ -57,8 +57,8 @@ def wait_until(happened: Callable[[], bool], what: str, patience: float = PATIEN
 
 
 def red_items(count: int) -> list[Item]:
-    """Images that no small perturbation turns into anything but red, each another one."""
-    return [Item(f"red-{n}.png", solid_png((255 - n, n // 2, 0))) for n in range(count)]
+    """Images that no small perturbation turns into anything but red, each of the first 128 another one."""
+    return [Item(f"red-{n}.png", solid_png((255 - n % 128, n % 128 // 2, 0))) for n in range(count)]
 
 
 class Backlog:
@@ -100,6 +100,19 @@ class Backlog:
         **request: Any,
     ) -> str:
         """Take a campaign on that takes its time and fools nobody; its job."""
+        campaign = self.campaign(images, attacks=attacks, steps=steps, restarts=restarts, **request)
+        return self.store.submit(campaign, owner="", request_id="test", token=None).job
+
+    def campaign(
+        self,
+        images: int = 8,
+        *,
+        attacks: Sequence[Any] = ("pgd",),
+        steps: int = STEPS,
+        restarts: int = 1,
+        **request: Any,
+    ) -> Campaign:
+        """What :meth:`submit` takes on."""
         slow = {"steps": steps, "restarts": restarts, "epsilon": "1/255"}
         parameters = slow if "pgd" in attacks else {}
         asked = CampaignRequest(
@@ -107,8 +120,7 @@ class Backlog:
         )
         runs = plan_runs(asked, ModelStore(self.model_store).open, most=64)
         items, labels = label_items(red_items(images), "file", runs)
-        campaign = Campaign("", runs, items, labels, asked.float_images)
-        return self.store.submit(campaign, owner="", request_id="test", token=None).job
+        return Campaign("", runs, items, labels, asked.float_images)
 
     def job(self, job: str) -> Job:
         """How a job is."""
