@@ -76,13 +76,11 @@ class Supervisor:
             await self._needed[number].wait()
             loop = asyncio.get_running_loop()
             began = loop.time()
-            status = await self._run(number)
-            if status:
+            ended = await self._try(number)
+            if ended:
                 lived = loop.time() - began
                 pause = _FIRST_PAUSE if lived > _LONGEST_PAUSE else min(_LONGEST_PAUSE, 2 * pause)
-                logger.error(
-                    "A worker for jobs ended with status %d; another begins in %.1f s", status, pause
-                )
+                logger.error("A worker for jobs %s; another begins in %.1f s", ended, pause)
                 await asyncio.sleep(pause)
             # What was asked for while it ran, it has done or seen; but more may have come since.
             self._needed[number].clear()
@@ -94,6 +92,15 @@ class Supervisor:
             return await self._wanted()
         except Exception:  # noqa: BLE001 - whatever it is, the next job asks again
             return False
+
+    async def _try(self, number: int) -> str:
+        """One worker, if there can be one; how it ended, in words, and none where all was well."""
+        try:
+            status = await self._run(number)
+        # As many processes or threads as there may be, no memory; whatever it is, it must not end the keeper.
+        except Exception as error:  # noqa: BLE001
+            return f"could not be started ({error})"
+        return f"ended with status {status}" if status else ""
 
     async def _run(self, number: int) -> int:
         """One worker, from its beginning to its end."""
