@@ -67,7 +67,9 @@ class Keyring:
         self._store = store
         self._digest_key = secrets.token_bytes(32)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="keys")
+        #: Of the file whose keys these are; and of one that could not be read, of which the log has heard.
         self._stamp = self._look()
+        self._unread: tuple[int, int, int] | None = None
         self._keys = {record.id: record for record in store.read()}
         self._looked = time.monotonic()
         #: By a key's id, the digest of what was verified and the hash that it was verified with.
@@ -148,8 +150,8 @@ class Keyring:
         stamp = self._look()
         if stamp == self._stamp:
             return
-        self._stamp = stamp
         if stamp is None:
+            self._stamp = None
             # Taken away on purpose, as far as anybody can know.
             logger.error("The file of keys %s is gone: no key is valid until it is back", self._store.path)
             self._keys = {}
@@ -157,7 +159,11 @@ class Keyring:
         try:
             self._keys = {record.id: record for record in self._store.read()}
         except HoldfastError as error:
-            logger.error("The keys stay as they were: %s %s", error.message, error.hint)  # noqa: TRY400
+            # It is read again at the next look: a key may have been revoked in it, and this may pass.
+            if stamp != self._unread:
+                logger.error("The keys stay as they were: %s %s", error.message, error.hint)  # noqa: TRY400
+            self._unread = stamp
             return
+        self._stamp, self._unread = stamp, None
         self._verified = {key: known for key, known in self._verified.items() if key in self._keys}
         logger.info("Read the keys again: %d", len(self._keys))

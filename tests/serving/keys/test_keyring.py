@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -196,6 +198,32 @@ async def test_file_that_was_damaged_leaves_the_keys_as_they_were(
     clock.now += 1.0
     assert keyring.find_verified(token.reveal()) is not None
     assert "stay as they were" in caplog.text
+
+
+async def test_revocation_counts_although_the_file_could_not_be_read_at_first(
+    keyring: Keyring,
+    store: KeyStore,
+    token: Token,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await keyring.verify(token)
+    store.revoke(token.id)
+
+    def fail(*_given: object, **_named: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", fail)
+        for _ in range(3):
+            clock.now += 1.0
+            assert keyring.find_verified(token.reveal()) is not None
+    assert caplog.text.count("stay as they were") == 1
+    assert os.strerror(errno.EMFILE) in caplog.text
+    clock.now += 1.0
+    assert keyring.find_verified(token.reveal()) is None
+    assert await reason(keyring, token) == "revoked"
 
 
 async def test_only_so_many_keys_are_verified_at_a_time(
