@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serving.jobs.database import Database
-from serving.jobs.store import UNFINISHED, add_event, finish
+from serving.jobs.store import UNFINISHED, add_event, count_unfinished, finish
 from serving.jobs.tables import chunks, images, jobs, results, runs, workers
 
 #: Claims of a chunk that may end in nothing: what ends its worker again and again is not tried for ever.
@@ -191,8 +191,7 @@ class Commits:
     def unfinished(self) -> int:
         """How many jobs wait or run."""
         with self._database.read() as connection:
-            found = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.state.in_(UNFINISHED))
-            return int(connection.execute(found).scalar_one())
+            return count_unfinished(connection)
 
     def _check_lease(self, connection: sa.Connection) -> None:
         held = sa.select(workers.c.state).where(workers.c.id == self._worker)

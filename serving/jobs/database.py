@@ -77,10 +77,6 @@ class Database:
             return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Double)
         return sa.literal_column("extract(epoch from clock_timestamp())::float8", sa.Double)
 
-    def exists(self) -> bool:
-        """Whether there may be jobs in it; asking makes no file."""
-        return self.file is None or self.file.exists()
-
     def free(self) -> int | None:
         """Bytes that are free where SQLite keeps it; ``None`` where that cannot be known."""
         if self.file is None:

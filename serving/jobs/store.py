@@ -169,9 +169,7 @@ class JobStore:
         """
         with explained(), self._database.read() as connection:
             old = self._database.now - self._settings.jobs_retention
-            expired = (
-                connection.execute(sa.select(jobs.c.id).where(jobs.c.finished < old)).scalars().all()
-            )
+            expired = connection.execute(sa.select(jobs.c.id).where(jobs.c.finished < old)).scalars().all()
         deleted = 0
         for job in expired:
             try:
@@ -188,7 +186,7 @@ class JobStore:
     def unfinished(self) -> int:
         """How many jobs wait or run."""
         with explained(), self._database.read() as connection:
-            return _count_unfinished(connection)
+            return count_unfinished(connection)
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are, by state."""
@@ -205,7 +203,7 @@ class JobStore:
             )
 
     def _check_room(self, connection: sa.Connection, size: int) -> None:
-        waiting = _count_unfinished(connection)
+        waiting = count_unfinished(connection)
         if waiting >= self._settings.jobs_queue:
             raise TooManyJobsError(
                 f"{waiting} jobs are unfinished, and no more are taken on.",
@@ -299,6 +297,12 @@ def add_event(connection: sa.Connection, job: str, kind: str, data: dict[str, An
     connection.execute(sa.insert(events).values(job=job, number=number, kind=kind, data=json.dumps(data)))
 
 
+def count_unfinished(connection: sa.Connection) -> int:
+    """How many jobs wait or run."""
+    found = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.state.in_(UNFINISHED))
+    return int(connection.execute(found).scalar_one())
+
+
 def is_id(job: str) -> bool:
     """Whether a job could be called so."""
     return _ID.fullmatch(job) is not None
@@ -347,8 +351,3 @@ def _chunks(connection: sa.Connection, job: str, *, unfinished: bool = False) ->
     if unfinished:
         found = found.where(chunks.c.state != "done")
     return list(connection.execute(found).scalars())
-
-
-def _count_unfinished(connection: sa.Connection) -> int:
-    found = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.state.in_(UNFINISHED))
-    return int(connection.execute(found).scalar_one())

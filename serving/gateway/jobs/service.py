@@ -247,6 +247,7 @@ class JobService:
         return await self._run(call)
 
     async def _exists(self) -> bool:
+        """Whether there may be jobs; asking loads no library for the database, and makes no file."""
         if self._opened is not None or not self._settings.jobs_database.startswith("sqlite"):
             return True
         from pathlib import Path

@@ -26,7 +26,9 @@ PATIENCE = 10.0
     [
         OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)),
         OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
-        RuntimeError("can't start new thread"),  # to wait for the process: what asyncio says at the same limit
+        RuntimeError(
+            "can't start new thread"
+        ),  # to wait for the process: what asyncio says at the same limit
     ],
     ids=["no more processes", "no memory", "no more threads"],
 )
