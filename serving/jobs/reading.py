@@ -12,8 +12,11 @@ import sqlalchemy as sa
 from serving.jobs.database import Database, explained
 from serving.jobs.store import FINISHED, is_id, unknown
 from serving.jobs.tables import chunks, events, jobs, runs, workers
-from serving.jobs.views import Event, Job, JobList, JobSummary, Links, Progress, RunProgress
+from serving.jobs.views import Event, Happened, Job, JobList, JobSummary, Links, Progress, RunProgress
 from serving.settings import Settings
+
+#: Events of a job that are read at once: one of the largest jobs has some ten thousand.
+_MOST_EVENTS = 500
 
 
 class JobReader:
@@ -79,8 +82,8 @@ class JobReader:
             address = f"/v1/jobs?limit={limit}&before={shown[-1].id}{chosen}"
         return JobList(jobs=shown, next=address)
 
-    def events(self, job: str, owner: str | None, after: int) -> tuple[Sequence[Event], bool]:
-        """What happened to a job after an event, and whether that is all there will ever be.
+    def events(self, job: str, owner: str | None, after: int) -> Happened:
+        """What happened to a job after an event: the first few hundred things, and whether there are others.
 
         Raises:
             UnknownJobError: There is no such job, or no longer.
@@ -91,10 +94,12 @@ class JobReader:
                 sa.select(events)
                 .where(events.c.job == job, events.c.number > after)
                 .order_by(events.c.number)
+                .limit(_MOST_EVENTS)
             ).all()
         last = found[-1].number if found else after
-        over = row.state in FINISHED and last >= row.events
-        return [Event(number=e.number, kind=e.kind, data=json.loads(e.data)) for e in found], over
+        told = [Event(number=each.number, kind=each.kind, data=json.loads(each.data)) for each in found]
+        more = last < row.events
+        return Happened(told, more, over=row.state in FINISHED and not more)
 
     def row(self, job: str, owner: str | None) -> sa.Row[Any]:
         """A job's row.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -224,3 +225,17 @@ class Event(_View):
     number: int
     kind: str
     data: dict[str, Any]
+
+
+class Happened(NamedTuple):
+    """What happened to a job after some event.
+
+    Attributes:
+        events: In order; of many, the first ones.
+        more: Whether more has happened already.
+        over: Whether these are the last that there will ever be.
+    """
+
+    events: Sequence[Event]
+    more: bool
+    over: bool

@@ -12,6 +12,7 @@ from serving.gateway.jobs.service import JobService
 from serving.gateway.problem_kinds import INVALID_REQUEST, OVERLOADED
 from serving.gateway.problems import Problem, retry_after
 from serving.jobs.errors import JobError, UnknownJobError
+from serving.jobs.views import Happened
 
 #: Seconds between two looks for something new.
 _POLL = 0.5
@@ -70,16 +71,18 @@ async def _stream(
         yield ServerSentEvent(comment="events of this job", retry=_RETRY)
         while not service.draining:
             try:
-                found, over = await service.events(job, owner, after)
+                happened = await service.events(job, owner, after)
             except UnknownJobError:
                 return
             except JobError:  # the database is away; the stream need not end for that
-                found, over = [], False
-            for event in found:
+                happened = Happened([], more=False, over=False)
+            for event in happened.events:
                 after = event.number
                 yield ServerSentEvent(event=event.kind, id=str(event.number), data=json.dumps(event.data))
-            if over:
+            if happened.over:
                 return
+            if happened.more:
+                continue
             await asyncio.sleep(_POLL)
     finally:
         service.streams -= 1

@@ -31,7 +31,7 @@ from serving.jobs.limits import Limits
 from serving.jobs.plan import Campaign
 from serving.jobs.supervisor import Supervisor
 from serving.jobs.understanding import label_items, plan_runs
-from serving.jobs.views import Dataset, Event, Job, JobList, JobResult, State
+from serving.jobs.views import Dataset, Happened, Job, JobList, JobResult, State
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -151,10 +151,9 @@ class JobService:
             lambda parts: parts.reader.page(owner, limit=limit, before=before, state=state), before or ""
         )
 
-    async def events(self, job: str, owner: str | None, after: int) -> tuple[list[Event], bool]:
+    async def events(self, job: str, owner: str | None, after: int) -> Happened:
         """See :meth:`serving.jobs.reading.JobReader.events`."""
-        found, over = await self._ask(lambda parts: parts.reader.events(job, owner, after), job)
-        return list(found), over
+        return await self._ask(lambda parts: parts.reader.events(job, owner, after), job)
 
     async def remove(self, job: str, owner: str | None) -> bool:
         """See :meth:`serving.jobs.store.JobStore.remove`."""

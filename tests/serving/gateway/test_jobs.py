@@ -21,6 +21,8 @@ from support.gateway import Gateway, assert_problem, gateway
 from support.tiny import SIZE, make_tiny_bundle, solid_png
 
 from holdfast.units import format_budget
+from serving.jobs.store import add_event, finish
+from serving.jobs.views import Happened
 from serving.keys.store import KeyStore
 
 pytestmark = pytest.mark.anyio
@@ -229,6 +231,32 @@ async def test_events_are_told_in_order_and_replayed_from_the_last_one_seen(tiny
     assert _events(response.text) == []
     response = await tiny.client.get(job["links"]["events"], headers={"Last-Event-ID": "latest"})
     assert_problem(response, 422, "invalid-request")
+
+
+async def test_events_of_a_long_job_are_read_a_part_at_a_time_and_told_at_once(
+    tiny: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await submitted(tiny, solid_png("red"))
+    read: list[int] = []
+    parts = tiny.services.jobs._open()
+    ask = parts.reader.events
+
+    def note(name: str, owner: str | None, after: int) -> Happened:
+        happened = ask(name, owner, after)
+        read.append(len(happened.events))
+        return happened
+
+    with parts.database.write() as connection:
+        for _ in range(1200):
+            add_event(connection, job["id"], "progress", {"state": "running"})
+        finish(connection, parts.database, job["id"], "cancelled")
+    monkeypatch.setattr(parts.reader, "events", note)
+    monkeypatch.setattr("serving.gateway.jobs.events._POLL", 3600)  # it waits for nothing that is there
+    response = await asyncio.wait_for(tiny.client.get(job["links"]["events"]), 30)
+    told = _events(response.text)
+    assert [number for number, _ in told] == [str(number) for number in range(1, 1203)]
+    assert (told[0][1], told[-1][1]) == ("queued", "cancelled")
+    assert max(read) == 500
 
 
 def _events(text: str) -> list[tuple[str, str]]:
