@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -50,14 +51,24 @@ class Gathering:
     Attributes:
         chosen: The attack and its parameters.
         manifest: Of the model under attack; None where only what others have gathered is put together.
-        results: For each image that is finished.
+        keep: Whether the results of images are held: 4 to 5 KB each, where the rest is some tens of bytes.
+        results: For each image that is finished; empty where they are not held.
+        outcomes: The same, in a word.
         success: The same, as :func:`holdfast.attacks.flags.compare` wants it.
+        fooled_l2: Of each image that was fooled, how far the exact result is from it, in image units.
     """
 
     chosen: Chosen
     manifest: Manifest | None
+    keep: bool = True
     results: list[ImageResult] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     success: list[bool] = field(default_factory=list)
+    fooled_l2: array[float] = field(default_factory=lambda: array("d"))
+    _fooled_linf: array[float] = field(default_factory=lambda: array("d"))
+    _fooled_queries: array[int] = field(default_factory=lambda: array("q"))
+    _targeted: bool = False
+    _lost: int = 0
     _forwards: int = 0
     _backwards: int = 0
     _gradients: int = 0
@@ -99,7 +110,7 @@ class Gathering:
         for row, name in enumerate(names):
             label = int(labels[row])
             target = None if result.targets is None else int(result.targets[row])
-            self.results.append(
+            self._take(
                 ImageResult(
                     image=name,
                     label=classes[label],
@@ -116,10 +127,15 @@ class Gathering:
                     files=files[row],
                 )
             )
-            self.success.append(bool(result.success[row]))
 
     def gathered(self) -> Gathered:
-        """All that was added, to be kept."""
+        """All that was added, to be kept.
+
+        Raises:
+            ValueError: The results of images were not held.
+        """
+        if not self.keep:
+            raise ValueError("a gathering that holds no results has none to hand on")
         return Gathered(
             results=self.results,
             success=self.success,
@@ -133,8 +149,8 @@ class Gathering:
 
     def extend(self, gathered: Gathered) -> None:
         """Take what another gathering held, of the same attack on other images."""
-        self.results += gathered.results
-        self.success += gathered.success
+        for result in gathered.results:
+            self._take(result)
         self._forwards += gathered.forwards
         self._backwards += gathered.backwards
         self._gradients += gathered.gradients
@@ -142,8 +158,21 @@ class Gathering:
         self._seconds += gathered.seconds
         self._flags.update({flag.name: flag for flag in gathered.flags})
 
+    def _take(self, result: ImageResult) -> None:
+        """Take what came of one image."""
+        if self.keep:
+            self.results.append(result)
+        self.outcomes.append(result.outcome)
+        self.success.append(result.success)
+        self._targeted = self._targeted or result.target is not None
+        self._lost += result.success and not result.survives_rounding
+        if result.outcome == "fooled":
+            self._fooled_linf.append(result.reached.linf)
+            self.fooled_l2.append(result.reached.l2)
+            self._fooled_queries.append(result.queries)
+
     def record(self, labels: LabelSource) -> AttackRecord:
-        """All of it."""
+        """All of it; where the results of images are not held, without them."""
         attack, parameters = self.chosen.attack, self.chosen.parameters
         budget = parameters.budget
         return AttackRecord(
@@ -159,30 +188,25 @@ class Gathering:
         )
 
     def _totals(self, labels: LabelSource) -> Totals:
-        outcomes = [result.outcome for result in self.results]
-        fooled = [result for result in self.results if result.outcome == "fooled"]
-        attacked = len(outcomes) - outcomes.count("wrong before")
-        targeted = any(result.target is not None for result in self.results)
+        images, fooled = len(self.outcomes), len(self.fooled_l2)
+        wrong = self.outcomes.count("wrong before")
         bounded = self.chosen.parameters.budget is not None
-        known = labels != "model" and bounded and not targeted and bool(self.results)
+        known = labels != "model" and bounded and not self._targeted and images > 0
         return Totals(
-            images=len(outcomes),
-            wrong_before=len(outcomes) - attacked,
-            fooled=len(fooled),
-            held=outcomes.count("held"),
-            success_rate=len(fooled) / attacked if attacked else None,
+            images=images,
+            wrong_before=wrong,
+            fooled=fooled,
+            held=self.outcomes.count("held"),
+            success_rate=fooled / (images - wrong) if images > wrong else None,
             robust_accuracy=1 - sum(self.success) / len(self.success) if known else None,
-            lost_by_rounding=self._lost(),
-            median_linf=_median([result.reached.linf for result in fooled]),
-            median_l2=_median([result.reached.l2 for result in fooled]),
-            median_queries=_median([result.queries for result in fooled]),
+            lost_by_rounding=self._lost,
+            median_linf=_median(self._fooled_linf),
+            median_l2=_median(self.fooled_l2),
+            median_queries=_median(self._fooled_queries),
             forwards=self._forwards,
             backwards=self._backwards,
             seconds=round(self._seconds, 3),
         )
-
-    def _lost(self) -> int:
-        return sum(result.success and not result.survives_rounding for result in self.results)
 
     def _raised(self) -> list[Flag]:
         """The flags over all batches: those with a share in them are worked out again from the sums."""
@@ -191,7 +215,7 @@ class Gathering:
         return [
             *(zeros if self.chosen.attack.access == "gradient" else []),
             *(flag for name, flag in self._flags.items() if name not in summed),
-            *flags.lost_by_rounding(self._lost(), sum(self.success)),
+            *flags.lost_by_rounding(self._lost, sum(self.success)),
         ]
 
 
@@ -236,5 +260,5 @@ def _outcome(before: np.ndarray, label: int, target: int | None, *, success: boo
     return "fooled" if success else "held"
 
 
-def _median(values: Sequence[float]) -> float | None:
-    return float(np.median(values)) if values else None
+def _median(values: array[float] | array[int]) -> float | None:
+    return float(np.median(np.asarray(values))) if values else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from serving.jobs.results import Reading
 from serving.jobs.views import JobResult, RunResult, Share
 
 _WIDTH = 760
@@ -31,13 +32,17 @@ def accuracy_bars(result: JobResult) -> str:
     return _svg(_WIDTH, int(height), parts)
 
 
-def success_curves(result: JobResult) -> str | None:
+def success_curves(reading: Reading) -> str | None:
     """The share of the attacked images that are fooled within a norm, for the attacks that minimise one.
 
     Returns:
         ``None`` where no run has such a curve.
     """
-    curves = [(run, sizes) for run in result.runs if (sizes := _sizes(run))]
+    curves = [
+        (run, sorted(sizes))
+        for run, sizes in zip(reading.result.runs, reading.fooled_l2, strict=True)
+        if run.record.minimises and sizes
+    ]
     if not curves:
         return None
     height, bottom = 360 + 18 * len(curves), 320
@@ -100,13 +105,6 @@ def _bar(y: float, share: Share | None, colour: str) -> list[str]:
         f"<rect x='{_LEFT}' y='{y:.1f}' width='{width:.1f}' height='{_BAR - 2}' fill='{colour}'/>",
         f"<line x1='{low}' y1='{middle:.1f}' x2='{high}' y2='{middle:.1f}' stroke='{_INK}'/>",
     ]
-
-
-def _sizes(run: RunResult) -> list[float]:
-    """The L2 norms at which images were fooled, smallest first, of an attack that minimises."""
-    if not run.record.minimises:
-        return []
-    return sorted(each.reached.l2 for each in run.record.results if each.outcome == "fooled")
 
 
 def _name(run: RunResult) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from holdfast.attacking.record import ImageResult
 from holdfast.units import format_budget
+from serving.jobs.results import Reading, ResultReader
 from serving.jobs.views import JobResult, RunResult, Share
 
 #: A cell that begins so is a formula to a spreadsheet, and names of files are the caller's.
@@ -28,13 +29,23 @@ _IMAGE_COLUMNS = (
 
 def runs_csv(result: JobResult) -> str:
     """One line for each run."""
-    return _csv(_RUN_COLUMNS, (_run_row(run) for run in result.runs))
+    return _csv([_RUN_COLUMNS, *(_run_row(run) for run in result.runs)])
 
 
-def images_csv(result: JobResult) -> str:
-    """One line for each image in each run."""
-    rows = (_image_row(run, each) for run in result.runs for each in run.record.results)
-    return _csv(_IMAGE_COLUMNS, rows)
+def images_csv(reading: Reading, reader: ResultReader) -> Iterator[str]:
+    """One line for each image in each run, some lines at a time.
+
+    Args:
+        reading: The result.
+        reader: Where the images are read from, a chunk at a time.
+
+    Raises:
+        UnknownJobError: The job has been deleted meanwhile.
+    """
+    yield _csv([_IMAGE_COLUMNS])
+    for number, run in enumerate(reading.result.runs):
+        for images in reader.images(reading, number):
+            yield _csv(_image_row(run, each) for each in images)
 
 
 def markdown(result: JobResult) -> str:
@@ -130,10 +141,9 @@ def _bounds(share: Share | None) -> tuple[float | None, ...]:
     return (None, None, None) if share is None else (share.value, *share.interval)
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def _csv(rows: Iterable[Sequence[object]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
     for row in rows:
         writer.writerow([_cell(value) for value in row])
     return buffer.getvalue()

@@ -1,16 +1,22 @@
-"""What a job came to, put together from what its workers kept."""
+"""What a job came to, put together from what its workers kept.
+
+What came of single images is never held all at once: the largest job there may be by default has 640,000
+results, of 4 to 5 KB each. What is said of all of them is gathered chunk by chunk; they themselves are read
+again, a chunk at a time, when they are passed on.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from holdfast.attacking.gathering import Gathering, between
 from holdfast.attacking.parameters import Chosen
-from holdfast.attacking.record import FlagRecord
+from holdfast.attacking.record import FlagRecord, ImageResult
 from holdfast.attacks import find
 from holdfast.interval import wilson
 from holdfast.manifest import ThreatModel
@@ -19,9 +25,24 @@ from serving.jobs.database import Database, explained
 from serving.jobs.errors import JobNotFinishedError
 from serving.jobs.kept import unpack_images, unpack_record
 from serving.jobs.reading import moment
-from serving.jobs.store import FINISHED
-from serving.jobs.tables import chunks, results, runs
+from serving.jobs.store import FINISHED, unknown
+from serving.jobs.tables import chunks, images, jobs, results, runs
 from serving.jobs.views import JobResult, RunResult, Share, WorstCase
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A job's result but for what came of single images, and where that is.
+
+    Attributes:
+        result: Its records have no results of images.
+        chunks: For each run the chunks that it is of, in the order of their images.
+        fooled_l2: For each run how far the images that were fooled are from the originals, in image units.
+    """
+
+    result: JobResult
+    chunks: Sequence[Sequence[int]]
+    fooled_l2: Sequence[Sequence[float]]
 
 
 class ResultReader:
@@ -34,8 +55,8 @@ class ResultReader:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def read(self, job: sa.Row[Any], *, partial: bool) -> JobResult:
-        """What a job came to.
+    def read(self, job: sa.Row[Any], *, partial: bool) -> Reading:
+        """What a job came to; it takes some tens of bytes for each image in each run.
 
         Args:
             job: Its row.
@@ -43,30 +64,58 @@ class ResultReader:
 
         Raises:
             JobNotFinishedError: It still runs.
+            UnknownJobError: It has been deleted meanwhile.
         """
         if job.state not in FINISHED and not partial:
             raise JobNotFinishedError(
                 f"Job {job.id} is {job.state}.",
                 hint="Follow its events, or ask for ?partial=true, which is what there is so far.",
             )
-        known = job.labels != "model"
+        known, complete = job.labels != "model", job.done == job.chunks
         with explained(), self._database.read() as connection:
             found = connection.execute(sa.select(runs).where(runs.c.job == job.id).order_by(runs.c.run)).all()
-            gatherings = [self._gather(connection, run) for run in found]
-        return JobResult(
+            read = [self._gather(connection, run) for run in found]
+            names = _names(connection, job.id) if complete else []
+            # All of a job is deleted at once: while it is there, what was read of it is whole.
+            kept = connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job.id)).scalar() is not None
+        if not kept:
+            raise unknown(job.id)
+        gatherings = [gathering for gathering, _ in read]
+        result = JobResult(
             job=job.id,
             name=job.name,
             state=job.state,
-            complete=job.done == job.chunks,
+            complete=complete,
             created=moment(job.created),
             finished=moment(job.finished),
             holdfast=__version__,
             labels=job.labels,
             images=job.images,
             runs=[_result(run, each, known=known) for run, each in zip(found, gatherings, strict=True)],
-            worst_cases=_worst_cases(found, gatherings, known=known) if job.done == job.chunks else [],
-            flags=_flags_between(found, gatherings) if job.done == job.chunks else [],
+            worst_cases=_worst_cases(found, gatherings, names, known=known) if complete else [],
+            flags=_flags_between(found, gatherings) if complete else [],
         )
+        return Reading(result, [numbers for _, numbers in read], [each.fooled_l2 for each in gatherings])
+
+    def images(self, reading: Reading, run: int) -> Iterator[Sequence[ImageResult]]:
+        """What came of the images of a run, a chunk at a time, in their order.
+
+        Args:
+            reading: Of :meth:`read`.
+            run: The run, by its place in the job.
+
+        Raises:
+            UnknownJobError: The job has been deleted meanwhile: what there was of it is not all.
+        """
+        job = reading.result.job
+        for chunk in reading.chunks[run]:
+            with explained(), self._database.read() as connection:
+                kept = connection.execute(
+                    sa.select(results.c.record).where(results.c.job == job, results.c.chunk == chunk)
+                ).scalar()
+            if kept is None:
+                raise unknown(job)
+            yield unpack_record(bytes(kept)).results
 
     def pictures(self, job: str) -> Iterator[tuple[sa.Row[Any], Iterator[tuple[str, bytes]]]]:
         """The adversarial images, chunk by chunk: the run, and the names and bytes of its files."""
@@ -87,40 +136,43 @@ class ResultReader:
             if kept is not None:  # it may be deleted meanwhile
                 yield found[place.run], unpack_images(bytes(kept))
 
-    def _gather(self, connection: sa.Connection, run: sa.Row[Any]) -> Gathering:
+    def _gather(self, connection: sa.Connection, run: sa.Row[Any]) -> tuple[Gathering, list[int]]:
+        """What a run came to, without the results of its images, and the chunks that it is of."""
         attack = find(run.attack)
         parameters = attack.parameters.model_validate(json.loads(run.parameters))
-        gathering = Gathering(Chosen(attack, parameters, eot=run.eot), manifest=None)
+        gathering = Gathering(Chosen(attack, parameters, eot=run.eot), manifest=None, keep=False)
+        numbers = []
         rows = connection.execute(
-            sa.select(results.c.record)
+            sa.select(results.c.chunk, results.c.record)
             .join(chunks, (chunks.c.job == results.c.job) & (chunks.c.chunk == results.c.chunk))
             .where(results.c.job == run.job, chunks.c.run == run.run)
             .order_by(chunks.c.first)
         )
         for row in rows:
             gathering.extend(unpack_record(bytes(row.record)))
-        return gathering
+            numbers.append(row.chunk)
+        return gathering, numbers
 
 
 def _result(run: sa.Row[Any], gathering: Gathering, *, known: bool) -> RunResult:
     record = gathering.record("option" if known else "model")
     totals = record.totals
-    images = totals.images
+    done = totals.images
     return RunResult(
         model=run.model,
         version=run.version,
         digest=run.digest,
         defence=run.defence,
         attack=run.name,
-        images_done=images,
-        clean_accuracy=_share(images - totals.wrong_before, images) if known else None,
-        robust_accuracy=_share(images - sum(gathering.success), images) if run.judged else None,
+        images_done=done,
+        clean_accuracy=_share(done - totals.wrong_before, done) if known else None,
+        robust_accuracy=_share(done - sum(gathering.success), done) if run.judged else None,
         record=record,
     )
 
 
 def _worst_cases(
-    found: Sequence[sa.Row[Any]], gatherings: Sequence[Gathering], *, known: bool
+    found: Sequence[sa.Row[Any]], gatherings: Sequence[Gathering], names: Sequence[str], *, known: bool
 ) -> list[WorstCase]:
     """For each model and defence, the attacks of the same budget and the same aim, together."""
     groups: dict[tuple[Any, ...], list[tuple[sa.Row[Any], Gathering]]] = {}
@@ -130,17 +182,20 @@ def _worst_cases(
             aim = getattr(parameters, "target", None)
             key = (run.model, run.version, run.defence, parameters.budget, aim)
             groups.setdefault(key, []).append((run, gathering))
-    return [_worst_case(key, group, known=known) for key, group in groups.items() if len(group) > 1]
+    return [_worst_case(key, group, names, known=known) for key, group in groups.items() if len(group) > 1]
 
 
 def _worst_case(
-    key: tuple[Any, ...], group: Sequence[tuple[sa.Row[Any], Gathering]], *, known: bool
+    key: tuple[Any, ...],
+    group: Sequence[tuple[sa.Row[Any], Gathering]],
+    names: Sequence[str],
+    *,
+    known: bool,
 ) -> WorstCase:
     model, version, defence, budget, aim = key
-    lists = [gathering.results for _, gathering in group]
-    names = [each.image for each in lists[0]]
-    wrong = [all(each.outcome == "wrong before" for each in row) for row in zip(*lists, strict=True)]
-    broken = [any(each.success for each in row) for row in zip(*lists, strict=True)]
+    outcomes = zip(*(gathering.outcomes for _, gathering in group), strict=True)
+    wrong = [all(each == "wrong before" for each in row) for row in outcomes]
+    broken = [any(row) for row in zip(*(gathering.success for _, gathering in group), strict=True)]
     fooled = sum(bad and not before for bad, before in zip(broken, wrong, strict=True))
     attacked = len(names) - sum(wrong)
     return WorstCase(
@@ -171,6 +226,12 @@ def _flags_between(found: Sequence[sa.Row[Any]], gatherings: Sequence[Gathering]
         for (model, version, defence), group in groups.items()
         for flag in between(group)
     ]
+
+
+def _names(connection: sa.Connection, job: str) -> Sequence[str]:
+    """What a job's images are called, in their order."""
+    found = sa.select(images.c.name).where(images.c.job == job).order_by(images.c.image)
+    return connection.execute(found).scalars().all()
 
 
 def _share(part: int, whole: int) -> Share | None:

@@ -26,6 +26,7 @@ from serving.jobs.plan import Campaign, Item
 from serving.jobs.queue import ChunkQueue
 from serving.jobs.reading import JobReader
 from serving.jobs.requests import CampaignRequest
+from serving.jobs.result_json import result_json
 from serving.jobs.results import ResultReader
 from serving.jobs.store import JobStore
 from serving.jobs.tables import chunks, events, jobs, results
@@ -128,7 +129,8 @@ class Backlog:
 
     def result(self, job: str) -> JobResult:
         """What a job came to."""
-        return self.results.read(self.reader.row(job, None), partial=True)
+        reading = self.results.read(self.reader.row(job, None), partial=True)
+        return JobResult.model_validate_json(b"".join(result_json(reading, self.results)))
 
     def state(self, job: str) -> str:
         """A job's state."""

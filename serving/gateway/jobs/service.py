@@ -31,7 +31,7 @@ from serving.jobs.limits import Limits
 from serving.jobs.plan import Campaign
 from serving.jobs.supervisor import Supervisor
 from serving.jobs.understanding import label_items, plan_runs
-from serving.jobs.views import Dataset, Happened, Job, JobList, JobResult, State
+from serving.jobs.views import Dataset, Happened, Job, JobList, State
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from serving.jobs.leases import Leases
     from serving.jobs.queue import ChunkQueue
     from serving.jobs.reading import JobReader
-    from serving.jobs.results import ResultReader
+    from serving.jobs.results import Reading, ResultReader
     from serving.jobs.store import Idempotency, JobStore, Submitted
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,9 @@ T = TypeVar("T")
 
 #: Questions to the database at the same time; a slow one does not hold up all others.
 _THREADS = 4
+
+#: Results that are put together at the same time; the largest take several seconds each.
+_RESULTS = 2
 
 #: Campaigns that may be read and checked at the same time: their images are in memory then.
 _UPLOADS = 2
@@ -92,6 +95,7 @@ class JobService:
             bytes=int(settings.jobs_max_bytes),
         )
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="jobs")
+        self._reading = asyncio.Semaphore(_RESULTS)
         self._opening = threading.Lock()
         self._opened: _Open | None = None
         self._supervisor = Supervisor(settings, self._is_wanted, self._note_lost)
@@ -159,26 +163,33 @@ class JobService:
         """See :meth:`serving.jobs.store.JobStore.remove`."""
         return await self._ask(lambda parts: parts.store.remove(job, owner), job)
 
-    async def result(self, job: str, owner: str | None, *, partial: bool) -> JobResult:
-        """See :meth:`serving.jobs.results.ResultReader.read`."""
-        return await self._ask(
-            lambda parts: parts.results.read(parts.reader.row(job, owner), partial=partial), job
-        )
+    async def result(self, job: str, owner: str | None, *, partial: bool) -> Reading:
+        """See :meth:`serving.jobs.results.ResultReader.read`; of many images, that takes its time."""
+        async with self._reading:
+            return await self._ask(
+                lambda parts: parts.results.read(parts.reader.row(job, owner), partial=partial), job
+            )
 
-    async def render(self, result: JobResult, *, images: bool) -> bytes:
-        """A result as JSON, with or without what came of every image; of many, that takes its time."""
+    async def render_totals(self, reading: Reading) -> bytes:
+        """A result as JSON, without what came of every image."""
 
         def dump() -> bytes:
-            left_out = None if images else {"runs": {"__all__": {"record": {"results"}}}}
-            return result.model_dump_json(exclude=left_out).encode()
+            left_out = {"runs": {"__all__": {"record": {"results"}}}}
+            return reading.result.model_dump_json(exclude=left_out).encode()
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, dump)
 
-    def package(self, result: JobResult) -> Iterator[bytes]:
+    def render(self, reading: Reading) -> Iterator[bytes]:
+        """See :func:`serving.jobs.result_json.result_json`; to be iterated in a thread."""
+        from serving.jobs.result_json import result_json
+
+        return result_json(reading, self._open().results)
+
+    def package(self, reading: Reading) -> Iterator[bytes]:
         """See :func:`serving.jobs.package.package`; to be iterated in a thread."""
         from serving.jobs.package import package
 
-        return package(result, self._open().results)
+        return package(reading, self._open().results)
 
     async def images(self, job: str, owner: str | None, wanted: Wanted) -> Page:
         """See :meth:`serving.jobs.gallery.Gallery.find`."""

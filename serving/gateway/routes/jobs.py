@@ -181,11 +181,13 @@ async def get_result(
     named = {"json": _JSON, "zip": _ZIP}
     media_type = named[form] if form else choose_media_type(request.headers.get("accept"), (_JSON, _ZIP))
     service = services_of(request).jobs
-    result = await service.result(job, _visible(request), partial=partial)
+    reading = await service.result(job, _visible(request), partial=partial)
     if media_type == _ZIP:
-        disposition = {"Content-Disposition": f'attachment; filename="holdfast-job-{result.job}.zip"'}
-        return StreamingResponse(service.package(result), headers=disposition, media_type=_ZIP)
-    return Response(await service.render(result, images=images), media_type=_JSON)
+        disposition = {"Content-Disposition": f'attachment; filename="holdfast-job-{reading.result.job}.zip"'}
+        return StreamingResponse(service.package(reading), headers=disposition, media_type=_ZIP)
+    if images:
+        return StreamingResponse(service.render(reading), media_type=_JSON)
+    return Response(await service.render_totals(reading), media_type=_JSON)
 
 
 @router.get(

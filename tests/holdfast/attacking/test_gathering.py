@@ -93,6 +93,26 @@ def test_totals_are_summed_over_batches(manifest: Manifest) -> None:
     assert (totals.median_linf, totals.median_l2, totals.median_queries) == (0.1, 1.0, 3.0)
 
 
+def test_totals_are_the_same_where_no_image_is_held(manifest: Manifest) -> None:
+    whole = gather(manifest, "pgd")
+    slim = Gathering(whole.chosen, None, keep=False)
+    for fooled, changes in (
+        ([True, False, True], {"linf": np.array([0.3, 0.9, 0.1]), "queries": np.array([7, 9, 4])}),
+        ([True, True], {"survives_rounding": np.array([True, False])}),
+    ):
+        batch = add(gather(manifest, "pgd"), fooled, **changes)
+        for each in (whole, slim):
+            each.extend(batch.gathered())
+    record = whole.record("option")
+    assert record.totals.lost_by_rounding == 1
+    assert record.totals.median_linf == pytest.approx(0.1)
+    assert record.totals.median_queries == 3.5
+    assert slim.record("option") == record.model_copy(update={"results": []})
+    assert (slim.results, slim.outcomes, slim.success) == ([], whole.outcomes, whole.success)
+    with pytest.raises(ValueError, match="has none to hand on"):
+        slim.gathered()
+
+
 def test_accuracy_is_told_of_true_labels_within_a_budget_without_a_target(
     manifest: Manifest,
 ) -> None:
