@@ -14,7 +14,7 @@ from holdfast.units import format_budget
 from training.evaluation.report import ENSEMBLE, UNKNOWING, WORST
 
 #: What a figure is called and what its column is, where any bundle has it.
-_COLUMNS = {
+COLUMNS = {
     "clean": "clean",
     "pgd-20": "PGD-20",
     "cw-20": "CW-20",
@@ -56,7 +56,7 @@ def show_summary(evaluated: Sequence[tuple[Bundle, ThreatModel, Evaluation]], la
         writer.writerows(records)
         _print(text.getvalue().removesuffix("\n"))
         return
-    shown = {name: head for name, head in _COLUMNS.items() if any(name in row.figures for row in rows)}
+    shown = {name: head for name, head in COLUMNS.items() if any(name in row.figures for row in rows)}
     lines = [[row.bundle.name, row.defence, *(_cell(row, name) for name in shown)] for row in rows]
     if layout == "markdown":
         _print(f"| model | defence | {' | '.join(shown.values())} |")
@@ -84,7 +84,7 @@ def _rows(bundle: Bundle, threat: ThreatModel, evaluation: Evaluation) -> Iterat
         figures = {
             figure.name: figure
             for figure in evaluation.figures
-            if figure.defence == defence and figure.name in _COLUMNS
+            if figure.defence == defence and figure.name in COLUMNS
         }
         if figures:
             yield _Row(bundle, threat, defence, figures, evaluation)
