@@ -31,6 +31,10 @@ JSON = "application/json"
 #: good as one of a known type.
 ACCEPTED = (*IMAGE_TYPES, "application/octet-stream", FORM, JSON)
 
+#: Commas that JSON may have beside those of its images, and for every image: the one behind it, the one in a
+#: data URL, and some in the name of its class. Each ends a value at most.
+_COMMAS, _COMMAS_PER_IMAGE = 1000, 8
+
 #: An image that is still encoded: a file's bytes, or base64 of them, maybe as a data URL.
 Encoded = bytes | str
 
@@ -67,7 +71,7 @@ async def read_uploads(
         if media_type == FORM:
             images, _ = await read_form(request, body, max_images=max_images)
         elif media_type == JSON:
-            images = _read_json(await body.read())
+            images = _read_json(await body.read(), max_images)
         else:
             images = [await body.read()]
     if not images:
@@ -95,7 +99,30 @@ async def arriving(deadline: float) -> AsyncGenerator[None, None]:
         ) from None
 
 
-def _read_json(content: bytes) -> list[str]:
+def check_values(text: bytes | str, images: int) -> None:
+    """Refuse JSON with more values than so many images can need, before it is parsed.
+
+    A few bytes of a packed body become millions of values, and nobody else has a turn while they are parsed.
+
+    Args:
+        text: JSON, or what claims to be.
+        images: The most images that the request may be about.
+
+    Raises:
+        Problem: It has more.
+    """
+    commas = text.count(b",") if isinstance(text, bytes) else text.count(",")
+    if commas > _COMMAS + _COMMAS_PER_IMAGE * images:
+        needed = "one image needs" if images == 1 else f"the {images} images need that are accepted at once"
+        raise Problem(
+            TOO_MANY_IMAGES,
+            f"The JSON has more values than {needed}, with all that can be said of them.",
+            members={"limit": images},
+        )
+
+
+def _read_json(content: bytes, max_images: int) -> list[str]:
+    check_values(content, max_images)
     try:
         parsed = ImagesBody.model_validate_json(content)
     except ValidationError as error:
