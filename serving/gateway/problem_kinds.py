@@ -290,6 +290,7 @@ OF_SUBMISSIONS = (
     STORAGE_UNAVAILABLE,
     STORAGE_FULL,
     JOBS_QUOTA,
+    DEADLINE_EXCEEDED,
 )
 
 #: What can be wrong with a request that has an image in it and wants a model for it.

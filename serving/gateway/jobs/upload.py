@@ -19,7 +19,7 @@ from serving.gateway.body import Body, media_type_of
 from serving.gateway.problem_kinds import INVALID_REQUEST, MALFORMED_BODY, TOO_MANY_IMAGES
 from serving.gateway.problems import Problem, invalid_request, not_json
 from serving.gateway.uploads import FORM, JSON, arriving, check_values
-from serving.jobs.intake import Upload
+from serving.jobs.intake import GoOn, Upload
 from serving.jobs.requests import CampaignRequest
 
 ACCEPTED = (FORM, JSON)
@@ -57,13 +57,18 @@ class Submission:
     request: CampaignRequest
     uploads: list[Upload] = field(default_factory=list)
 
-    def fingerprint(self) -> str:
-        """What distinguishes its content from another's: the form's boundary, for one, does not."""
+    def fingerprint(self, go_on: GoOn) -> str:
+        """What distinguishes its content from another's: the form's boundary, for one, does not.
+
+        Raises:
+            Exception: What ``go_on`` raises, which is called between two pieces of a file.
+        """
         digest = hashlib.sha256(self.request.model_dump_json().encode())
         for upload in self.uploads:
             digest.update(b"\0" + upload.name.encode() + b"\0")
             upload.file.seek(0)
             while piece := upload.file.read(_PIECE):
+                go_on()
                 digest.update(hashlib.sha256(piece).digest())
             upload.file.seek(0)
         return digest.hexdigest()

@@ -14,6 +14,7 @@ from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.attack.negotiation import choose_media_type
 from serving.gateway.body import Body
+from serving.gateway.disconnect import CancelOnDisconnect
 from serving.gateway.jobs.description import EVENTS, IDEMPOTENCY_KEY, JOB_BODY, RESULT, TAKEN_ON
 from serving.gateway.jobs.events import follow, last_event_id
 from serving.gateway.jobs.upload import idempotency_key, most_bytes, reading
@@ -74,9 +75,10 @@ async def create_job(request: Request) -> Response:
     with services.jobs.admission.enter() as holding:
         body = Body(request, limit=limit, holding=holding)
         deadline = started + settings.jobs_upload_time
-        async with reading(
-            request, body, max_images=settings.jobs_max_images, deadline=deadline
-        ) as submission:
+        async with (
+            reading(request, body, max_images=settings.jobs_max_images, deadline=deadline) as submission,
+            CancelOnDisconnect(request.receive),
+        ):
             job, _ = await services.jobs.submit(
                 submission, key=key, owner=_owner(request), request_id=request_id_of(request.scope)
             )
