@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from serving.gateway.body import Body, media_type_of
-from serving.gateway.problem_kinds import INVALID_REQUEST, MALFORMED_BODY, TOO_MANY_IMAGES
+from serving.gateway.forms import parse_form
+from serving.gateway.problem_kinds import INVALID_REQUEST, TOO_MANY_IMAGES
 from serving.gateway.problems import Problem, invalid_request, not_json
 from serving.gateway.uploads import FORM, JSON, arriving, check_values
 from serving.jobs.intake import GoOn, Upload
@@ -220,34 +220,16 @@ def _eot(given: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _read_form(request: Request, body: Body, max_images: int) -> FormData:
-    parser = _FormParser(request, body, max_images)
-    try:
-        return await parser.parse()
-    except MultiPartException as error:
-        if error.message.startswith("Too many files"):
-            raise Problem(
-                TOO_MANY_IMAGES,
-                f"The form has more than the {max_images} files that one job may have.",
-                members={"limit": max_images},
-            ) from None
-        if error.message.startswith("Too many fields"):
-            raise Problem(INVALID_REQUEST, f"body: The form has more than {_MOST_FIELDS} fields.") from None
-        raise Problem(MALFORMED_BODY, f"The form cannot be read: {error.message}") from None
-
-
-class _FormParser(MultiPartParser):
-    """Keeps small files in memory and large ones on disk, where the body's limit bounds them."""
-
-    def __init__(self, request: Request, body: Body, max_images: int) -> None:
-        super().__init__(request.headers, self._whole(body), max_files=max_images, max_fields=_MOST_FIELDS)
-        self._ended = False
-
-    def on_end(self) -> None:
-        """Note the closing boundary."""
-        self._ended = True
-
-    async def _whole(self, body: Body) -> AsyncGenerator[bytes, None]:
-        async for chunk in body.stream():
-            yield chunk
-        if not self._ended:
-            raise Problem(MALFORMED_BODY, "The form breaks off before its closing boundary.")
+    return await parse_form(
+        request,
+        body,
+        max_files=max_images,
+        max_fields=_MOST_FIELDS,
+        in_memory=False,  # all files of a job may be very large
+        too_many_files=Problem(
+            TOO_MANY_IMAGES,
+            f"The form has more than the {max_images} files that one job may have.",
+            members={"limit": max_images},
+        ),
+        too_many_fields=Problem(INVALID_REQUEST, f"body: The form has more than {_MOST_FIELDS} fields."),
+    )
