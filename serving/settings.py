@@ -202,7 +202,12 @@ class Settings(BaseSettings):
         ByteSize, Field(ge=1, description="Most bytes in a job's images, sent and unpacked.")
     ] = ByteSize(256 * _MIB)
     jobs_upload_time: Annotated[
-        float, Field(gt=0, le=86_400, description="Time for a job's images to arrive.")
+        float,
+        Field(
+            gt=0,
+            le=86_400,
+            description="Time for a job's images to arrive, and again for them to be checked.",
+        ),
     ] = 300.0
     jobs_chunk_images: Annotated[
         int, Field(ge=1, le=4096, description="Most images that a worker attacks at a time.")

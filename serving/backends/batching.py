@@ -151,7 +151,8 @@ class Batcher(Generic[Lane]):
             deadline: When the answer is of no more use, on the clock of ``time.monotonic()``.
 
         Raises:
-            OverloadedError: They do not fit into the queue.
+            OverloadedError: They do not fit into the queue, or would not be answered before the deadline,
+                by what images took of late.
             DeadlineExceededError: The deadline passed. What is still queued then is dropped.
             UnavailableError: The batcher is closed.
             InferenceError: ``run`` failed on these images.
@@ -159,7 +160,7 @@ class Batcher(Generic[Lane]):
         now = time.monotonic()
         if deadline is not None and deadline <= now:
             raise _too_late()
-        tickets = self._enqueue(lane, images, now)
+        tickets = self._enqueue(lane, images, now, deadline)
         futures = [ticket.future for ticket in tickets]
         try:
             async with asyncio.timeout(None if deadline is None else deadline - now):
@@ -172,7 +173,9 @@ class Batcher(Generic[Lane]):
             if not all(future.done() and not future.cancelled() for future in futures):
                 self._withdraw(lane, tickets)
 
-    def _enqueue(self, lane: Lane, images: NDArray[np.float32], now: float) -> list[_Ticket]:
+    def _enqueue(
+        self, lane: Lane, images: NDArray[np.float32], now: float, deadline: float | None
+    ) -> list[_Ticket]:
         loop = asyncio.get_running_loop()
         pieces = [images[start : start + self._max_batch] for start in range(0, len(images), self._max_batch)]
         tickets = [_Ticket(piece, loop.create_future(), now) for piece in pieces]
@@ -181,10 +184,20 @@ class Batcher(Generic[Lane]):
                 raise _closing()
             if self._waiting + len(images) > self._max_queue:
                 raise self._overloaded(len(images))
+            # Whoever finds nobody waiting is let in, whatever the pace: a pace that is wrong is only put
+            # right by a batch that is run.
+            if deadline is not None and self._waiting:
+                late = now + self._seconds_for(self._waiting + self._running + len(images)) - deadline
+                if late > 0:
+                    raise _no_time(late)
             self._lanes.setdefault(lane, deque()).extend(tickets)
             self._waiting += len(images)
             self._changed.notify_all()
         return tickets
+
+    def _seconds_for(self, images: int) -> float:
+        """What so many images should take all workers together, by what images took of late."""
+        return images * self._pace / len(self._threads)
 
     def _overloaded(self, images: int) -> OverloadedError:
         if images > self._max_queue:
@@ -195,7 +208,7 @@ class Batcher(Generic[Lane]):
         return OverloadedError(
             "The model is busy and its queue is full.",
             hint="Try again shortly, with fewer requests at once.",
-            retry_after=self._waiting * self._pace / len(self._threads),
+            retry_after=self._seconds_for(self._waiting),
         )
 
     def _withdraw(self, lane: Lane, tickets: Sequence[_Ticket]) -> None:
@@ -325,6 +338,14 @@ def _join(answers: list[Answer]) -> Answer:
     queue = min(answer.timings.queue for answer in answers)
     size = max(answer.timings.batch_size for answer in answers)
     return Answer(outputs, Timings(queue, max(ends) - queue, size))
+
+
+def _no_time(late: float) -> OverloadedError:
+    return OverloadedError(
+        "The images that wait already would take longer than this request has.",
+        hint="Try again shortly, with fewer requests at once.",
+        retry_after=late,
+    )
 
 
 def _too_late() -> DeadlineExceededError:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -116,6 +117,7 @@ class RemoteBackend(ABC):
         self._headers = headers
         self._catalogue = Catalogue()
         self._client: httpx.AsyncClient | None = None
+        self._tls: ssl.SSLContext | None = None
         self._calls: dict[asyncio.Task[Answer], Call] = {}
         self._probes: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._health: dict[tuple[str, str], Health] = {}
@@ -155,6 +157,8 @@ class RemoteBackend(ABC):
                 f"The model store {self._store.root} holds no bundle.",
                 hint="Export one into it with: holdfast export",
             )
+        # Once, and beside the event loop: it reads all authorities' certificates, which takes some 20 ms.
+        self._tls = await asyncio.to_thread(httpx.create_ssl_context, trust_env=False)
         self._client = self._connect()
         try:
             served = await self._wait_for(bundles)
@@ -258,6 +262,7 @@ class RemoteBackend(ABC):
     def _connect(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
             base_url=self._url,
+            verify=True if self._tls is None else self._tls,
             timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),  # every call has an end of its own
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._max_in_flight),
             trust_env=False,  # what proxies browsers is nothing to a server and its backend

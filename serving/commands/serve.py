@@ -89,8 +89,10 @@ def run(settings: Settings) -> None:
     """
     from serving.address import bind, url_of
     from serving.commands.stopping import end_when_told
+    from serving.open_files import allow_most_open_files
 
     end_when_told()
+    allow_most_open_files()
     # Bound first: what is wrong with the address is said before anything slow begins.
     # Where a file of keys is named, the gateway does not start unless one of them is valid.
     allow_others = settings.allow_unauthenticated or settings.keys_file is not None

@@ -10,7 +10,7 @@ from typing import Literal
 from holdfast.bundle import ModelStore
 from holdfast.errors import HoldfastError
 from holdfast.routing import read_routing
-from serving.backends.base import Backend, Reload
+from serving.backends.base import Backend, Reload, ReloadUnsupportedError
 from serving.backends.catalogue import Catalogue
 from serving.gateway.default_model import default_model
 from serving.gateway.problem_kinds import NOT_READY
@@ -40,7 +40,6 @@ class Lifecycle:
         self.state: State = "starting"
         self.error: Exception | None = None
         self._catalogue = Catalogue()
-        self._weights: dict[str, Mapping[str, int]] = {}
         self._reloading = asyncio.Lock()
         self._settled = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
@@ -87,15 +86,19 @@ class Lifecycle:
 
         Raises:
             Problem: The models are not loaded yet, or no longer.
-            ReloadUnsupportedError: The backend takes its models only when it starts.
+            ReloadUnsupportedError: The backend takes its models only when it starts; the routings were taken.
             HoldfastError: The store or a routing cannot be read; all stays as it was.
         """
         async with self._reloading:
             self._demand_ready()
             weights = await asyncio.to_thread(self._read_weights)
-            found = await self.backend.reload()
-            self._weights = weights
-            self._catalogue = Catalogue(self.backend.models(), weights)
+            try:
+                found = await self.backend.reload()
+            except ReloadUnsupportedError:
+                # Which version answers is the gateway's own affair, whoever runs the models.
+                self._follow(weights)
+                raise
+            self._follow(weights)
         return found
 
     async def reroute(self) -> None:
@@ -107,8 +110,11 @@ class Lifecycle:
         """
         async with self._reloading:
             self._demand_ready()
-            self._weights = await asyncio.to_thread(self._read_weights)
-            self._catalogue = Catalogue(self.backend.models(), self._weights)
+            self._follow(await asyncio.to_thread(self._read_weights))
+
+    def _follow(self, weights: dict[str, Mapping[str, int]]) -> None:
+        """Share requests out by these weights from now on, over the versions that there are."""
+        self._catalogue = Catalogue(self.backend.models(), weights)
 
     def reload_soon(self) -> None:
         """Reload in the background, and log what goes wrong."""
@@ -156,8 +162,7 @@ class Lifecycle:
     async def _start(self) -> None:
         try:
             await self.backend.start()
-            self._weights = await asyncio.to_thread(self._read_weights)
-            self._catalogue = Catalogue(self.backend.models(), self._weights)
+            self._follow(await asyncio.to_thread(self._read_weights))
             default_model(self._catalogue, self._default)
         except Exception as error:
             self.state, self.error = "failed", error

@@ -203,7 +203,7 @@ RELOAD_UNSUPPORTED = _kind(
     "reload-unsupported",
     501,
     "What runs the models cannot take others while it runs",
-    "Restart it, and then the gateway.",
+    "Restart it, and then the gateway. How requests are shared out over the versions was read again.",
 )
 NOT_READY = _kind("not-ready", 503, "The server is not ready", "Try again after the time in Retry-After.")
 OVERLOADED = _kind("overloaded", 503, "The server is busy", "Try again after the time in Retry-After.")
@@ -290,6 +290,7 @@ OF_SUBMISSIONS = (
     STORAGE_UNAVAILABLE,
     STORAGE_FULL,
     JOBS_QUOTA,
+    DEADLINE_EXCEEDED,
 )
 
 #: What can be wrong with a request that has an image in it and wants a model for it.

@@ -216,11 +216,15 @@ def _routes(router: Any) -> Iterator[Route]:
             yield from _routes(inner)
 
 
+#: Errors of one request that are listed one by one.
+_MOST_LISTED = 100
+
+
 def invalid_request(errors: Sequence[Mapping[str, Any]]) -> Problem:
     """The problem of a request that pydantic refused."""
-    listed = [{"where": _place(error["loc"]), "message": _sentence(error)} for error in errors]
+    listed = [{"where": _place(error["loc"]), "message": _sentence(error)} for error in errors[:_MOST_LISTED]]
     first = listed[0]
-    more = f" There are {len(listed) - 1} more such errors." if len(listed) > 1 else ""
+    more = f" There are {len(errors) - 1} more such errors." if len(errors) > 1 else ""
     return Problem(INVALID_REQUEST, f"{first['where']}: {first['message']}{more}", members={"errors": listed})
 
 

@@ -10,14 +10,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from serving.gateway.body import Body, media_type_of
+from serving.gateway.forms import parse_form
 from serving.gateway.problem_kinds import (
     BODY_TIMEOUT,
     INVALID_REQUEST,
-    MALFORMED_BODY,
     NO_IMAGES,
     TOO_MANY_IMAGES,
 )
@@ -30,6 +29,10 @@ JSON = "application/json"
 #: What a body may be. The format of an image is read from its bytes, so that an image of unknown type is as
 #: good as one of a known type.
 ACCEPTED = (*IMAGE_TYPES, "application/octet-stream", FORM, JSON)
+
+#: Commas that JSON may have beside those of its images, and for every image: the one behind it, the one in a
+#: data URL, and some in the name of its class. Each ends a value at most.
+_COMMAS, _COMMAS_PER_IMAGE = 1000, 8
 
 #: An image that is still encoded: a file's bytes, or base64 of them, maybe as a data URL.
 Encoded = bytes | str
@@ -67,7 +70,7 @@ async def read_uploads(
         if media_type == FORM:
             images, _ = await read_form(request, body, max_images=max_images)
         elif media_type == JSON:
-            images = _read_json(await body.read())
+            images = _read_json(await body.read(), max_images)
         else:
             images = [await body.read()]
     if not images:
@@ -95,7 +98,30 @@ async def arriving(deadline: float) -> AsyncGenerator[None, None]:
         ) from None
 
 
-def _read_json(content: bytes) -> list[str]:
+def check_values(text: bytes | str, images: int) -> None:
+    """Refuse JSON with more values than so many images can need, before it is parsed.
+
+    A few bytes of a packed body become millions of values, and nobody else has a turn while they are parsed.
+
+    Args:
+        text: JSON, or what claims to be.
+        images: The most images that the request may be about.
+
+    Raises:
+        Problem: It has more.
+    """
+    commas = text.count(b",") if isinstance(text, bytes) else text.count(",")
+    if commas > _COMMAS + _COMMAS_PER_IMAGE * images:
+        needed = "one image needs" if images == 1 else f"the {images} images need that are accepted at once"
+        raise Problem(
+            TOO_MANY_IMAGES,
+            f"The JSON has more values than {needed}, with all that can be said of them.",
+            members={"limit": images},
+        )
+
+
+def _read_json(content: bytes, max_images: int) -> list[str]:
+    check_values(content, max_images)
     try:
         parsed = ImagesBody.model_validate_json(content)
     except ValidationError as error:
@@ -123,21 +149,23 @@ async def read_form(
         Problem: It has more, or is no form.
         ClientGoneError: The caller went away before the end of it.
     """
-    parser = _FormParser(request, body, max_images, max_fields)
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        if error.message.startswith("Too many files"):
-            raise _too_many(max_images) from None
-        if error.message.startswith("Too many fields") and max_fields:
-            raise Problem(INVALID_REQUEST, f"body: The form has more than {max_fields} fields.") from None
-        if error.message.startswith("Too many fields"):
-            raise Problem(
-                INVALID_REQUEST,
-                "body: A form field without a file name is not an image. With curl, write -F image=@FILE; "
-                "options such as top_k belong into the address.",
-            ) from None
-        raise Problem(MALFORMED_BODY, f"The form cannot be read: {error.message}") from None
+    if max_fields:
+        too_many_fields = Problem(INVALID_REQUEST, f"body: The form has more than {max_fields} fields.")
+    else:
+        too_many_fields = Problem(
+            INVALID_REQUEST,
+            "body: A form field without a file name is not an image. With curl, write -F image=@FILE; "
+            "options such as top_k belong into the address.",
+        )
+    form = await parse_form(
+        request,
+        body,
+        max_files=max_images,
+        max_fields=max_fields,
+        in_memory=True,  # no image that is classified or attacked touches the disk
+        too_many_files=_too_many(max_images),
+        too_many_fields=too_many_fields,
+    )
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
@@ -145,27 +173,6 @@ async def read_form(
         return [await file.read() for file in files if file.filename or file.size], fields
     finally:
         await form.close()
-
-
-class _FormParser(MultiPartParser):
-    """Keeps files in memory, where their size is bounded with the body's: no image touches the disk."""
-
-    spool_max_size = 1 << 62
-
-    def __init__(self, request: Request, body: Body, max_images: int, max_fields: int) -> None:
-        super().__init__(request.headers, self._whole(body), max_files=max_images, max_fields=max_fields)
-        self._ended = False
-
-    def on_end(self) -> None:
-        """Note the closing boundary."""
-        self._ended = True
-
-    async def _whole(self, body: Body) -> AsyncGenerator[bytes, None]:
-        """The body's chunks, and an error after the last if the form breaks off: the parser cleans up."""
-        async for chunk in body.stream():
-            yield chunk
-        if not self._ended:
-            raise Problem(MALFORMED_BODY, "The form breaks off before its closing boundary.")
 
 
 def _too_many(limit: int) -> Problem:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.image_files import SUFFIXES
 from serving.jobs.archives import Archive, ArchiveError
 from serving.jobs.arrays import ArraysError, read_header, read_items
+from serving.jobs.intake import GoOn
 from serving.jobs.limits import Limits, TooManyBytesError, TooManyImagesError
 from serving.jobs.plan import Item
 from serving.jobs.requests import DatasetChoice
@@ -48,13 +50,14 @@ class Datasets:
                 continue
         return found
 
-    def read(self, choice: DatasetChoice, limits: Limits) -> list[Item]:
+    def read(self, choice: DatasetChoice, limits: Limits, go_on: GoOn) -> list[Item]:
         """The images that were chosen.
 
         Raises:
             UnknownDatasetError: There is no such data set.
             UsageError: It has no such images, or they are too many.
             ArchiveError, ArraysError: It cannot be read.
+            Exception: What ``go_on`` raises.
         """
         files = self._files()
         if choice.name not in files:
@@ -65,7 +68,10 @@ class Datasets:
         try:
             with files[choice.name].open("rb") as file:
                 archive = Archive(file, most_entries=_MOST_ENTRIES, most_bytes=_MOST_BYTES)
-                items = _read(archive, choice, limits, files[choice.name].suffix)
+                items = []
+                for item in _read(archive, choice, limits, files[choice.name].suffix):
+                    go_on()
+                    items.append(item)
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError):
             raise ArchiveError(f"The data set '{choice.name}' cannot be read.") from None
         if sum(len(item.content) for item in items) > limits.bytes:
@@ -82,17 +88,19 @@ class Datasets:
         }
 
 
-def _read(archive: Archive, choice: DatasetChoice, limits: Limits, suffix: str) -> list[Item]:
+def _read(archive: Archive, choice: DatasetChoice, limits: Limits, suffix: str) -> Iterator[Item]:
     if suffix == ".npz":
         header = read_header(archive)
         _check_range(choice, header.count, limits)
-        return list(
-            read_items(archive, header, first=choice.first, count=choice.count, most_bytes=limits.bytes)
+        yield from read_items(
+            archive, header, first=choice.first, count=choice.count, most_bytes=limits.bytes
         )
+        return
     names = _images(archive)
     _check_range(choice, len(names), limits)
     stop = None if choice.count is None else choice.first + choice.count
-    return [Item(name, archive.read(name, limits.image.max_bytes)) for name in names[choice.first : stop]]
+    for name in names[choice.first : stop]:
+        yield Item(name, archive.read(name, limits.image.max_bytes))
 
 
 def _check_range(choice: DatasetChoice, count: int, limits: Limits) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
@@ -24,6 +24,11 @@ _SLACK = 1000
 
 #: Bad images that are named one by one.
 _MOST_NAMED = 100
+
+
+#: Called between two images: an error that it raises ends what is being done. There may be very many images,
+#: and whoever waits for them may have gone.
+GoOn = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -77,17 +82,19 @@ class BadImagesError(UsageError):
         self.bad = bad[:_MOST_NAMED]
 
 
-def read_uploads(uploads: Sequence[Upload], limits: Limits, layout: Layout) -> list[Item]:
+def read_uploads(uploads: Sequence[Upload], limits: Limits, layout: Layout, go_on: GoOn) -> list[Item]:
     """The images in files, in the order in which they came: single images, zip files, array files.
 
     Raises:
         UsageError: There are too many, or too large ones.
         ArchiveError, ArraysError: A file cannot be read.
+        Exception: What ``go_on`` raises.
     """
     items: list[Item] = []
     held = 0
     for upload in uploads:
         for item in _unpack(upload, limits, layout):
+            go_on()
             held += len(item.content)
             items.append(item)
             if len(items) > limits.images:
@@ -97,19 +104,21 @@ def read_uploads(uploads: Sequence[Upload], limits: Limits, layout: Layout) -> l
     return _with_distinct_names(items)
 
 
-def check_images(items: Sequence[Item], specs: Iterable[InputSpec], limits: ImageLimits) -> None:
+def check_images(items: Sequence[Item], specs: Iterable[InputSpec], limits: ImageLimits, go_on: GoOn) -> None:
     """Decode every image once, for what cannot be used to be refused now.
 
     Raises:
         NoImagesError: There are none.
         BadImagesError: Some cannot be decoded.
         UsageError: Exact arrays are not of a model's size.
+        Exception: What ``go_on`` raises.
     """
     if not items:
         raise NoImagesError("The request has no image in it.")
     specs = list(dict.fromkeys(specs))
     bad = []
     for index, item in enumerate(items):
+        go_on()
         if item.exact:
             for spec in specs:
                 if len(item.content) != 4 * spec.channels * spec.height * spec.width:

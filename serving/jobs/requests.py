@@ -108,7 +108,8 @@ class CampaignRequest(_Request):
         Field(description="In place of images that are sent along."),
     ] = None
     labels: Annotated[
-        LabelSource | list[int | str],
+        # Of ten thousand labels that are none, the first is enough to hear of.
+        LabelSource | Annotated[list[int | str], Field(fail_fast=True)],
         Field(
             description="Whose word counts for what an image is of: `model` (what each model says of it), "
             "`folder` or `file` (the name of the image's folder or file), `array` (what the array file or "

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from serving.gateway.body import Body, media_type_of
 from serving.gateway.problem_kinds import INVALID_REQUEST, NO_IMAGES, TOO_MANY_IMAGES
 from serving.gateway.problems import Problem, invalid_request, not_json
-from serving.gateway.uploads import ACCEPTED, FORM, JSON, Encoded, arriving, read_form
+from serving.gateway.uploads import ACCEPTED, FORM, JSON, Encoded, arriving, check_values, read_form
 
 #: Images of an attack's way that may be asked for.
 MOST_TRACED = 64
@@ -156,6 +156,7 @@ def _of_text(image: bytes, items: Iterable[tuple[str, str, str]]) -> AttackReque
 
 
 def _read_json(content: bytes) -> AttackRequest:
+    check_values(content, 1)
     try:
         parsed = AttackBody.model_validate_json(content, strict=True)
     except ValidationError as error:

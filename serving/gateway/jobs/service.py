@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ from serving.gateway.jobs.refusals import refusal
 from serving.gateway.jobs.upload import Submission
 from serving.gateway.lifecycle import Lifecycle
 from serving.gateway.metrics import Metrics
-from serving.gateway.problems import Problem
+from serving.gateway.problem_kinds import DEADLINE_EXCEEDED, NOT_READY, OVERLOADED
+from serving.gateway.problems import Problem, retry_after
 from serving.jobs.datasets import Datasets
 from serving.jobs.errors import JobError
-from serving.jobs.intake import check_images, read_uploads
+from serving.jobs.intake import GoOn, check_images, read_uploads
 from serving.jobs.limits import Limits
 from serving.jobs.plan import Campaign
 from serving.jobs.supervisor import Supervisor
@@ -55,8 +57,8 @@ _THREADS = 4
 #: Results that are put together at the same time; the largest take several seconds each.
 _RESULTS = 2
 
-#: Campaigns that may be read and checked at the same time: their images are in memory then.
-_UPLOADS = 2
+#: Campaigns that are read and checked at the same time: their images are in memory then.
+_CHECKED = 2
 
 #: Seconds between two looks for jobs that were kept long enough, or that want a worker.
 _SWEEP = 30.0
@@ -100,7 +102,12 @@ class JobService:
         self._opened: _Open | None = None
         self._supervisor = Supervisor(settings, self._is_wanted, self._note_lost)
         self._keeper: asyncio.Task[None] | None = None
-        self.admission = Admission(max_requests=_UPLOADS, max_bytes=2 * _UPLOADS * settings.jobs_max_bytes)
+        #: What arrives: many may send at once, and the slow hold nobody up; their bytes are counted.
+        self.admission = Admission(
+            max_requests=settings.max_requests, max_bytes=2 * _CHECKED * settings.jobs_max_bytes
+        )
+        self._checking = asyncio.Semaphore(_CHECKED)
+        self._closing = threading.Event()
         self.streams = 0
 
     @property
@@ -118,7 +125,8 @@ class JobService:
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """End the workers, and give the database back."""
+        """End the workers, give up what is being checked, and give the database back."""
+        self._closing.set()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -130,14 +138,30 @@ class JobService:
     ) -> tuple[Job, bool]:
         """Take a campaign on, if all of it can be used; the job, and whether it was there before.
 
+        Where it is cancelled, the check of the images ends too, before the next of them.
+
         Raises:
-            Problem: It cannot be used.
+            Problem: It cannot be used, or there was no time to read and check it.
             JobError: It cannot be stored.
         """
+        seconds = self._settings.jobs_upload_time
+        deadline = time.monotonic() + seconds
         try:
-            submitted = await self._run(lambda parts: self._submit(parts, submission, key, owner, request_id))
+            async with asyncio.timeout(seconds):
+                await self._checking.acquire()
+        except TimeoutError:
+            raise Problem(
+                OVERLOADED,
+                f"{_CHECKED} other jobs are read and checked at the moment, and it was not this one's turn "
+                f"in {seconds:g} s.",
+                retry_after(seconds / 2),
+            ) from None
+        try:
+            submitted = await self._check(submission, key, owner, request_id, deadline)
         except HoldfastError as error:
             raise refusal(error) from None
+        finally:
+            self._checking.release()
         if not submitted.known:
             self._supervisor.need()
         job = await self._run(lambda parts: parts.reader.get(submitted.job, owner or None))
@@ -226,25 +250,61 @@ class JobService:
         for state, jobs in (await self.counts() or {}).items():
             self._metrics.set_jobs(state, jobs)
 
+    async def _check(
+        self, submission: Submission, key: str | None, owner: str, request_id: str, deadline: float
+    ) -> Submitted:
+        """Read, check and store in a thread, which has ended when this has."""
+        unwanted = threading.Event()
+
+        def go_on() -> None:
+            if unwanted.is_set() or self._closing.is_set():
+                raise Problem(NOT_READY, "The server is shutting down.", retry_after(1))
+            if time.monotonic() > deadline:
+                raise Problem(
+                    DEADLINE_EXCEEDED,
+                    f"The images could not be read and checked in {self._settings.jobs_upload_time:g} s, so "
+                    "nothing was taken on. Send fewer, or smaller ones, in several jobs.",
+                )
+
+        running = asyncio.ensure_future(
+            self._run(lambda parts: self._submit(parts, submission, key, owner, request_id, go_on))
+        )
+        # A caller that has gone will not ask what became of it.
+        running.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            unwanted.set()
+            # The files are open, and what they hold is counted, until the thread has no more to do with them.
+            await asyncio.wait({running})
+            raise
+
     def _submit(
-        self, parts: _Open, submission: Submission, key: str | None, owner: str, request_id: str
+        self,
+        parts: _Open,
+        submission: Submission,
+        key: str | None,
+        owner: str,
+        request_id: str,
+        go_on: GoOn,
     ) -> Submitted:
         from serving.jobs.store import Idempotency
 
         token: Idempotency | None = None
         if key is not None:
-            token = Idempotency(key, submission.fingerprint())
+            token = Idempotency(key, submission.fingerprint(go_on))
             if (known := parts.store.find_submitted(owner, token)) is not None:
                 return known
         request = submission.request
         catalogue = self._lifecycle.catalogue
         runs = plan_runs(request, catalogue.find, most=self._settings.jobs_max_runs)
         if request.dataset is not None:
-            items = self._datasets.read(request.dataset, self._limits)
+            items = self._datasets.read(request.dataset, self._limits, go_on)
         else:
-            items = read_uploads(submission.uploads, self._limits, request.layout)
-        check_images(items, [run.bundle.manifest.input for run in runs], self._limits.image)
+            items = read_uploads(submission.uploads, self._limits, request.layout, go_on)
+        check_images(items, [run.bundle.manifest.input for run in runs], self._limits.image, go_on)
         items, labels = label_items(items, request.labels, runs)
+        go_on()  # whoever has gone gets no job
         campaign = Campaign(request.name, runs, items, labels, request.float_images)
         return parts.store.submit(campaign, owner=owner, request_id=request_id, token=token)
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from serving.gateway.body import Body, media_type_of
-from serving.gateway.problem_kinds import INVALID_REQUEST, MALFORMED_BODY, TOO_MANY_IMAGES
+from serving.gateway.forms import parse_form
+from serving.gateway.problem_kinds import INVALID_REQUEST, TOO_MANY_IMAGES
 from serving.gateway.problems import Problem, invalid_request, not_json
-from serving.gateway.uploads import FORM, JSON, arriving
-from serving.jobs.intake import Upload
+from serving.gateway.uploads import FORM, JSON, arriving, check_values
+from serving.jobs.intake import GoOn, Upload
 from serving.jobs.requests import CampaignRequest
 
 ACCEPTED = (FORM, JSON)
@@ -29,6 +29,12 @@ _MOST_FIELDS = 500
 
 #: Bytes of a file that are hashed at a time.
 _PIECE = 1 << 20
+
+#: Bytes of a form around its files, and of JSON beside what it says of the images.
+_FRAME = 1 << 20
+
+#: Bytes of JSON for every image: the name of its class.
+_LABEL = 128
 
 #: By the draft of the header, a string; curl's users write it without quotes.
 _KEY = re.compile(r'"?([\x21\x23-\x7e]{1,255})"?')
@@ -51,16 +57,39 @@ class Submission:
     request: CampaignRequest
     uploads: list[Upload] = field(default_factory=list)
 
-    def fingerprint(self) -> str:
-        """What distinguishes its content from another's: the form's boundary, for one, does not."""
+    def fingerprint(self, go_on: GoOn) -> str:
+        """What distinguishes its content from another's: the form's boundary, for one, does not.
+
+        Raises:
+            Exception: What ``go_on`` raises, which is called between two pieces of a file.
+        """
         digest = hashlib.sha256(self.request.model_dump_json().encode())
         for upload in self.uploads:
             digest.update(b"\0" + upload.name.encode() + b"\0")
             upload.file.seek(0)
             while piece := upload.file.read(_PIECE):
+                go_on()
                 digest.update(hashlib.sha256(piece).digest())
             upload.file.seek(0)
         return digest.hexdigest()
+
+
+def most_bytes(request: Request, *, max_bytes: int, max_images: int) -> int:
+    """The most bytes that a request's body may have, unpacked.
+
+    JSON names a data set and maybe the classes of its images. It is parsed in one piece, while nobody else
+    has a turn, so it may not be as large as a form, of which each file is set aside as it arrives.
+
+    Args:
+        request: The request, for its Content-Type.
+        max_bytes: The most bytes that its images may have.
+        max_images: The most images that it may be about.
+
+    Raises:
+        Problem: Its Content-Type is none that is accepted.
+    """
+    most = _FRAME + max_bytes
+    return min(most, _FRAME + _LABEL * max_images) if media_type_of(request, ACCEPTED) == JSON else most
 
 
 @asynccontextmanager
@@ -72,7 +101,7 @@ async def reading(
     Args:
         request: The request, for its Content-Type.
         body: Its body.
-        max_images: The most files it may have.
+        max_images: The most files it may have, and images that its JSON may be about.
         deadline: When all of it must have arrived, on the clock of ``time.monotonic()``.
 
     Raises:
@@ -82,7 +111,7 @@ async def reading(
     if media_type_of(request, ACCEPTED) == JSON:
         async with arriving(deadline):
             content = await body.read()
-        yield _checked(Submission(_parse(content)))
+        yield _checked(Submission(_parse(content, max_images)))
         return
     async with arriving(deadline):
         form = await _read_form(request, body, max_images)
@@ -92,7 +121,7 @@ async def reading(
         uploads = [
             Upload(file.filename or "image", file.file) for file in files if file.filename or file.size
         ]
-        yield _checked(Submission(_from_fields(fields), uploads))
+        yield _checked(Submission(_from_fields(fields, max_images), uploads))
     finally:
         await form.close()
 
@@ -126,7 +155,8 @@ def _checked(submission: Submission) -> Submission:
     return submission
 
 
-def _parse(content: bytes | str) -> CampaignRequest:
+def _parse(content: bytes | str, max_images: int) -> CampaignRequest:
+    check_values(content, max_images)
     try:
         return CampaignRequest.model_validate_json(content)
     except ValidationError as error:
@@ -140,7 +170,7 @@ def _refusal(error: ValidationError) -> Problem:
     return invalid_request([{**each, "loc": ("body", *each["loc"])} for each in errors])
 
 
-def _from_fields(fields: list[tuple[str, str]]) -> CampaignRequest:
+def _from_fields(fields: list[tuple[str, str]], max_images: int) -> CampaignRequest:
     """The campaign that a form describes, in a field ``campaign`` as JSON, or field by field.
 
     A field of another name is a parameter of every attack that has it, or, written ``ATTACK.NAME``, of one.
@@ -149,7 +179,7 @@ def _from_fields(fields: list[tuple[str, str]]) -> CampaignRequest:
     if whole:
         if len(fields) > 1:
             raise Problem(INVALID_REQUEST, "body campaign: It stands alone; all other fields are files.")
-        return _parse(whole[0])
+        return _parse(whole[0], max_images)
     given: dict[str, Any] = {}
     repeated: dict[str, list[str]] = {name: [] for name in _REPEATED}
     own: dict[str, dict[str, str]] = {}
@@ -176,6 +206,7 @@ def _from_fields(fields: list[tuple[str, str]]) -> CampaignRequest:
     for name in _OF_DATASET[1:]:
         given.pop(name, None)
     if given.get("labels", "")[:1] == "[":
+        check_values(given["labels"], max_images)
         with suppress(ValueError):
             given["labels"] = json.loads(given["labels"])
     try:
@@ -189,34 +220,16 @@ def _eot(given: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _read_form(request: Request, body: Body, max_images: int) -> FormData:
-    parser = _FormParser(request, body, max_images)
-    try:
-        return await parser.parse()
-    except MultiPartException as error:
-        if error.message.startswith("Too many files"):
-            raise Problem(
-                TOO_MANY_IMAGES,
-                f"The form has more than the {max_images} files that one job may have.",
-                members={"limit": max_images},
-            ) from None
-        if error.message.startswith("Too many fields"):
-            raise Problem(INVALID_REQUEST, f"body: The form has more than {_MOST_FIELDS} fields.") from None
-        raise Problem(MALFORMED_BODY, f"The form cannot be read: {error.message}") from None
-
-
-class _FormParser(MultiPartParser):
-    """Keeps small files in memory and large ones on disk, where the body's limit bounds them."""
-
-    def __init__(self, request: Request, body: Body, max_images: int) -> None:
-        super().__init__(request.headers, self._whole(body), max_files=max_images, max_fields=_MOST_FIELDS)
-        self._ended = False
-
-    def on_end(self) -> None:
-        """Note the closing boundary."""
-        self._ended = True
-
-    async def _whole(self, body: Body) -> AsyncGenerator[bytes, None]:
-        async for chunk in body.stream():
-            yield chunk
-        if not self._ended:
-            raise Problem(MALFORMED_BODY, "The form breaks off before its closing boundary.")
+    return await parse_form(
+        request,
+        body,
+        max_files=max_images,
+        max_fields=_MOST_FIELDS,
+        in_memory=False,  # all files of a job may be very large
+        too_many_files=Problem(
+            TOO_MANY_IMAGES,
+            f"The form has more than the {max_images} files that one job may have.",
+            members={"limit": max_images},
+        ),
+        too_many_fields=Problem(INVALID_REQUEST, f"body: The form has more than {_MOST_FIELDS} fields."),
+    )

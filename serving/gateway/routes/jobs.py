@@ -14,9 +14,10 @@ from serving.gateway import problem_kinds
 from serving.gateway.access import GatewayRoute, requires
 from serving.gateway.attack.negotiation import choose_media_type
 from serving.gateway.body import Body
+from serving.gateway.disconnect import CancelOnDisconnect
 from serving.gateway.jobs.description import EVENTS, IDEMPOTENCY_KEY, JOB_BODY, RESULT, TAKEN_ON
 from serving.gateway.jobs.events import follow, last_event_id
-from serving.gateway.jobs.upload import idempotency_key, reading
+from serving.gateway.jobs.upload import idempotency_key, most_bytes, reading
 from serving.gateway.openapi import problem_responses
 from serving.gateway.request_id import request_id_of
 from serving.gateway.services import services_of
@@ -28,9 +29,6 @@ _JSON, _ZIP = "application/json", "application/zip"
 
 #: Images of a page, and the largest number that either database knows.
 _MOST_IMAGES, _LARGEST = 200, 2**31 - 1
-
-#: Bytes of a form around its files.
-_FRAME = 1 << 20
 
 _STORAGE = (problem_kinds.INTERNAL_ERROR, problem_kinds.STORAGE_UNAVAILABLE, problem_kinds.NOT_READY)
 _OF_ONE = (problem_kinds.UNKNOWN_JOB, *_STORAGE, problem_kinds.STORAGE_FULL)
@@ -73,12 +71,14 @@ async def create_job(request: Request) -> Response:
     services = services_of(request)
     settings = services.settings
     key = idempotency_key(request)
+    limit = most_bytes(request, max_bytes=int(settings.jobs_max_bytes), max_images=settings.jobs_max_images)
     with services.jobs.admission.enter() as holding:
-        body = Body(request, limit=settings.jobs_max_bytes + _FRAME, holding=holding)
+        body = Body(request, limit=limit, holding=holding)
         deadline = started + settings.jobs_upload_time
-        async with reading(
-            request, body, max_images=settings.jobs_max_images, deadline=deadline
-        ) as submission:
+        async with (
+            reading(request, body, max_images=settings.jobs_max_images, deadline=deadline) as submission,
+            CancelOnDisconnect(request.receive),
+        ):
             job, _ = await services.jobs.submit(
                 submission, key=key, owner=_owner(request), request_id=request_id_of(request.scope)
             )

@@ -107,13 +107,13 @@ async def test_the_speed_of_a_model_is_measured_once(pool: AttackPool, tiny_mode
 
 async def test_a_queue_that_is_full_says_when_to_come_back(pool: AttackPool, tiny_model: Bundle) -> None:
     endless = [
-        asyncio.create_task(pool.attack(order(tiny_model, ENDLESS, expected=20.0), deadline=soon(60)))
+        asyncio.create_task(pool.attack(order(tiny_model, ENDLESS, expected=20.0), deadline=soon(90)))
         for _ in range(3)
     ]
     await eventually(lambda: (pool.running, pool.waiting) == (1, 2))
     with pytest.raises(OverloadedError) as refused:
         await pool.attack(order(tiny_model), deadline=soon())
-    assert refused.value.retry_after == 60.0
+    assert refused.value.retry_after == pytest.approx(60, abs=10)  # less what the first has had
     for each in endless:
         each.cancel()
     await asyncio.wait(endless)

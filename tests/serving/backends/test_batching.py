@@ -219,6 +219,56 @@ async def test_time_to_come_back_grows_with_what_waits() -> None:
     assert 0.5 < refused.value.retry_after < 10
 
 
+async def test_twice_the_load_that_the_model_bears_leaves_most_of_its_work_answered_in_time() -> None:
+    ran = 0
+
+    def slow(lane: str, batch: np.ndarray) -> Outputs:
+        nonlocal ran
+        time.sleep(0.01 * len(batch))
+        ran += len(batch)
+        return (batch.mean(axis=(2, 3)),)
+
+    # A full queue takes a second, each caller has half of one, and what the model does is not the whole load.
+    async with running(slow, max_batch=4, max_queue=100) as batcher:
+        tasks = []
+        for number in range(500):
+            tasks.append(
+                asyncio.create_task(batcher.submit("lane", images(0.1), deadline=time.monotonic() + 0.5))
+            )
+            if number % 2:
+                await asyncio.sleep(0.01)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    answered = sum(isinstance(outcome, Answer) for outcome in outcomes)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, OverloadedError)]
+    assert answered > 0.6 * ran
+    assert answered + len(refused) > 0.8 * len(outcomes), "almost nobody waits in vain"
+    assert any("longer than this request has" in each.message and each.retry_after > 0 for each in refused)
+
+
+async def test_whoever_finds_nobody_waiting_is_let_in_whatever_the_pace_was() -> None:
+    model = GatedModel()
+
+    def run(lane: str, batch: np.ndarray) -> Outputs:
+        if not model.started:
+            time.sleep(0.5)
+        return model(lane, batch)
+
+    async with running(run, max_batch=1) as batcher:
+        model.release()
+        await batcher.submit("lane", images(0.1))
+        first = asyncio.create_task(batcher.submit("lane", images(0.1)))
+        await model.wait_started(2)
+        in_time = time.monotonic() + 0.4  # less than one image takes, as far as is known
+        second = asyncio.create_task(batcher.submit("lane", images(0.2), deadline=in_time))
+        await eventually(lambda: batcher.waiting == 1)
+        with pytest.raises(OverloadedError, match="longer than this request has"):
+            await batcher.submit("lane", images(0.3), deadline=in_time)
+        third = asyncio.create_task(batcher.submit("lane", images(0.3)))  # it has all the time
+        await eventually(lambda: batcher.waiting == 2)
+        model.open()
+        assert [greys(await each) for each in (first, second, third)] == [[0.1], [0.2], [0.3]]
+
+
 async def test_caller_that_goes_away_frees_its_places_and_its_images_never_run() -> None:
     model = GatedModel()
     async with running(model, max_queue=4) as batcher:

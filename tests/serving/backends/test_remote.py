@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -230,6 +231,17 @@ async def test_a_batch_that_failed_as_a_whole_is_worth_another_try_and_brings_no
         await backend.predict("tiny", None, red())
     assert await backend.ready()
     assert is_red(await backend.predict("tiny", None, red()))
+
+
+async def test_a_new_connection_reads_no_certificates(
+    server: UnrulyServer, backend: TorchServeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(ssl, "create_default_context", lambda *_, **__: read.append(None))
+    for _ in range(3):
+        server.moods = ["reset"]
+        assert is_red(await backend.predict("tiny", None, red()))
+    assert read == []
 
 
 async def test_slots_are_free_when_the_server_is_done_or_given_up_on_and_not_before(

@@ -142,6 +142,17 @@ def test_start_costs_little_time(tiny_store: Path) -> None:
     assert spent < 3
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="asks for another process's limits")
+def test_as_many_files_may_be_open_as_the_process_can_give_itself(tiny_store: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with serve(tiny_store) as server:
+            assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_address_that_others_reach_is_served_where_that_is_allowed(tiny_store: Path) -> None:
     with serve(tiny_store, HOLDFAST_HOST="0.0.0.0", HOLDFAST_ALLOW_UNAUTHENTICATED="1") as server:
         assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE).status_code == 200

@@ -7,11 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.gated import GatedBackend, GatedModel
 from support.gateway import CLASSIFY, PNG, Gateway, assert_problem, gateway
 from support.tiny import make_tiny_bundle, solid_png
 
-from holdfast.bundle import CARD, MANIFEST, PREDICT
-from holdfast.routing import ROUTING
+from holdfast.bundle import CARD, MANIFEST, PREDICT, ModelStore
+from holdfast.routing import ROUTING, set_weights
+from serving.backends.base import Reload, ReloadUnsupportedError
 
 pytestmark = pytest.mark.anyio
 
@@ -180,6 +182,28 @@ async def test_damaged_routing_is_refused_at_a_reload_and_the_former_one_stays(s
     make_tiny_bundle(store, version="2")
     async with gateway(store) as served:
         await put_routing(served, {"1": 1})
+        (store / "tiny" / ROUTING).write_text("{")
+        assert_problem(await served.client.post("/v1/admin/reload"), 409, "routing-refused")
+        assert await answering(served, 3) == {"1": 3}
+
+
+class Fixed(GatedBackend):
+    """Takes its models when it starts, as those do that run elsewhere."""
+
+    async def reload(self) -> Reload:
+        """Not here."""
+        raise ReloadUnsupportedError("The server takes its models only when it starts.")
+
+
+async def test_routing_is_followed_at_a_reload_by_a_gateway_whose_models_run_elsewhere(store: Path) -> None:
+    make_tiny_bundle(store, version="2")
+    models = ModelStore(store)
+    async with gateway(store, backend=Fixed(models, GatedModel(open=True))) as served:
+        assert await answering(served, 3) == {"2": 3}
+        set_weights(models, "tiny", {"1": 1})
+        assert await answering(served, 3) == {"2": 3}
+        assert_problem(await served.client.post("/v1/admin/reload"), 501, "reload-unsupported")
+        assert await answering(served, 3) == {"1": 3}
         (store / "tiny" / ROUTING).write_text("{")
         assert_problem(await served.client.post("/v1/admin/reload"), 409, "routing-refused")
         assert await answering(served, 3) == {"1": 3}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.campaigns import submit
 from support.gated import GatedBackend, GatedModel, eventually
 from support.gateway import CLASSIFY, PNG, Gateway, Message, assert_problem, gateway
 from support.tiny import solid_png
@@ -169,3 +171,24 @@ async def test_request_that_is_cancelled_by_a_shutdown_is_told_so(tiny_store: Pa
         model.open()
     assert answer.status == 503
     assert b"/problems#not-ready" in answer.body
+
+
+async def test_large_file_of_a_form_touches_the_disk_in_a_job_only(
+    tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+    write = tempfile.SpooledTemporaryFile.rollover
+
+    def rollover(self: Any) -> None:
+        written.append(self)
+        write(self)
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", rollover)
+    large = RED + bytes(2 << 20)
+    async with gateway(tiny_store) as started:
+        for path in (CLASSIFY, "/v1/models/tiny/attack"):
+            answer = await started.client.post(path, files={"image": ("a.png", large)})
+            assert answer.status_code == 200
+        assert written == []
+        assert (await submit(started, large)).status_code == 202
+        assert len(written) == 1

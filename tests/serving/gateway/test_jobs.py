@@ -283,7 +283,6 @@ async def test_same_key_with_the_same_content_is_the_same_job(tiny: Gateway) -> 
 
 
 async def test_requests_with_the_same_key_at_the_same_time_make_one_job(tiny: Gateway) -> None:
-    tiny.services.jobs.admission.__init__(max_requests=8, max_bytes=1 << 30)  # type: ignore[misc]
     key = {"Idempotency-Key": "once"}
     answers = await asyncio.gather(*(submit(tiny, COLOURS, headers=key) for _ in range(6)))
     assert {answer.status_code for answer in answers} == {202}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import struct
@@ -10,6 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -17,6 +19,8 @@ from sqlalchemy import event
 from support.campaigns import JOBS, arrays, colours, submit, submitted, work, zipped
 from support.gateway import Gateway, assert_problem, gateway
 from support.tiny import SIZE, solid_png
+
+from serving.jobs.requests import CampaignRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -192,6 +196,47 @@ async def test_limits_hold_from_both_sides(tiny_store: Path) -> None:
 async def test_body_larger_than_the_limit_is_refused(tiny_store: Path) -> None:
     async with gateway(tiny_store, jobs_max_bytes=100_000) as started:
         await refused(started, 413, "too-many-bytes", *[RED] * 10, bytes(2_000_000))
+
+
+async def test_json_is_bounded_by_what_a_job_may_have_to_say(
+    tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def campaign(commas: int, filler: int = 0) -> bytes:
+        labels = b"1," * (commas - 2) + b" " * filler + b"1"
+        return b'{"models":["tiny"],"attacks":["pgd"],"labels":[' + labels + b"]}"
+
+    async with gateway(tiny_store, jobs_max_images=100) as started:
+
+        async def ask(content: bytes) -> httpx.Response:
+            headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+            return await started.client.post(JOBS, content=gzip.compress(content), headers=headers)
+
+        most = (1 << 20) + 128 * 100
+        fits = campaign(1800)
+        assert_problem(await ask(campaign(1800, most - len(fits))), 422, "no-images")
+
+        def parse(*_: object, **__: object) -> None:
+            raise AssertionError("it was parsed")
+
+        monkeypatch.setattr(CampaignRequest, "model_validate_json", parse)
+        document = assert_problem(await ask(campaign(1800, most + 1 - len(fits))), 413, "too-many-bytes")
+        assert document["limit"] == most
+        assert assert_problem(await ask(campaign(1801)), 413, "too-many-images")["limit"] == 100
+        whole = {"model": [], "attack": [], "epsilon": [], "steps": [], "campaign": campaign(1801).decode()}
+        await refused(started, 413, "too-many-images", RED, **whole)
+        assert_problem(await submit(started, RED, labels="[" + "1," * 1801 + "1]"), 413, "too-many-images")
+
+
+async def test_classes_of_as_many_images_as_a_job_may_have_are_taken(tiny: Gateway) -> None:
+    name = "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias"
+    campaign = {"models": ["tiny"], "attacks": ["pgd"], "labels": [name] * 10_000}
+    assert_problem(await tiny.client.post(JOBS, json=campaign), 422, "no-images")
+
+
+async def test_of_many_labels_that_are_none_the_first_is_told(tiny: Gateway) -> None:
+    campaign = {"models": ["tiny"], "attacks": ["pgd"], "labels": [[]] * 10_000}
+    answer = await tiny.client.post(JOBS, json=campaign)
+    assert len(assert_problem(answer, 422, "invalid-request")["errors"]) < 5
 
 
 async def test_job_over_the_quota_is_refused_until_another_is_deleted(tiny_store: Path) -> None:

@@ -12,7 +12,9 @@ from PIL import Image
 from support.gateway import CLASSIFY, Gateway, assert_problem, gateway
 from support.tiny import solid_png
 
+from serving.gateway.attack.request import AttackBody
 from serving.gateway.problems import JSON_DEPTH
+from serving.gateway.uploads import ImagesBody
 
 pytestmark = pytest.mark.anyio
 
@@ -76,6 +78,36 @@ async def test_levels_of_json(tiny: Gateway, path: str) -> None:
     assert_problem(fits, 422, "invalid-request")
     refused = await tiny.client.post(path, content=nested(JSON_DEPTH + 1), headers=JSON)
     assert assert_problem(refused, 400, "json-too-deep")["limit"] == JSON_DEPTH
+
+
+@pytest.mark.parametrize(
+    ("path", "images"), [(CLASSIFY, 3), ("/v1/models/tiny/attack", 1)], ids=["classify", "attack"]
+)
+async def test_values_of_json_are_counted_before_it_is_parsed(
+    tiny_store: Path, path: str, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def values(commas: int) -> bytes:
+        return b'{"images":[' + b"1," * commas + b"1]}"
+
+    async with gateway(tiny_store, max_images=3) as started:
+        fits = await started.client.post(path, content=values(1000 + 8 * images), headers=JSON)
+        errors = assert_problem(fits, 422, "invalid-request")["errors"]
+        assert 0 < len(errors) <= 100, "what is said of it has an end, too"
+
+        def parse(*_: object, **__: object) -> None:
+            raise AssertionError("it was parsed")
+
+        monkeypatch.setattr(ImagesBody, "model_validate_json", parse)
+        monkeypatch.setattr(AttackBody, "model_validate_json", parse)
+        refused = await started.client.post(path, content=values(1001 + 8 * images), headers=JSON)
+        assert assert_problem(refused, 413, "too-many-images")["limit"] == images
+
+
+async def test_as_many_images_as_may_be_are_no_more_values_than_may_be(tiny_store: Path) -> None:
+    url = "data:image/png;base64," + base64.b64encode(RED).decode()
+    async with gateway(tiny_store, max_images=256) as started:
+        answer = await started.client.post(CLASSIFY, json={"images": [url] * 256})
+        assert answer.status_code == 200
 
 
 async def test_requests_in_progress(tiny_store: Path) -> None:
