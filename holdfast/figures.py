@@ -39,7 +39,8 @@ def robust_figure(manifest: Manifest) -> Figure | None:
         ]
         own = [figure for figure in attacked if figure.threat_model == manifest.threat_model]
         if attacked:
-            lowest.append(min(own or attacked, key=lambda figure: figure.accuracy))
+            # Of equals, the one over the most attacks, which comes last.
+            lowest.append(min(reversed(own or attacked), key=lambda figure: figure.accuracy))
     own = [figure for figure in lowest if figure.threat_model == manifest.threat_model] or lowest
     many = [figure for figure in own if figure.images >= _MANY]
     return min(many or own, key=lambda figure: figure.accuracy, default=None)
