@@ -262,8 +262,8 @@ JOBS_QUOTA = _kind(
     "Delete jobs that are finished, or send fewer images.",
 )
 
-#: What a job may be refused with.
-OF_SUBMISSIONS = (
+#: What can be wrong with images that are sent, and with reading them.
+_OF_UPLOADS = (
     MALFORMED_BODY,
     UNKNOWN_MODEL,
     UNKNOWN_VERSION,
@@ -280,44 +280,30 @@ OF_SUBMISSIONS = (
     NOT_AN_IMAGE,
     TRUNCATED_IMAGE,
     DAMAGED_IMAGE,
+    INTERNAL_ERROR,
+    NOT_READY,
+    OVERLOADED,
+    DEADLINE_EXCEEDED,
+)
+
+#: What a job may be refused with.
+OF_SUBMISSIONS = (
+    *_OF_UPLOADS,
     BAD_ARCHIVE,
     UNKNOWN_DATASET,
     UNUSABLE_CAMPAIGN,
     KEY_REUSED,
-    INTERNAL_ERROR,
-    NOT_READY,
-    OVERLOADED,
     STORAGE_UNAVAILABLE,
     STORAGE_FULL,
     JOBS_QUOTA,
-    DEADLINE_EXCEEDED,
 )
 
 #: What can be wrong with a request that has an image in it and wants a model for it.
 OF_IMAGES_FOR_A_MODEL: tuple[Kind, ...] = (
-    MALFORMED_BODY,
+    *_OF_UPLOADS,
     JSON_TOO_DEEP,
-    UNKNOWN_MODEL,
-    UNKNOWN_VERSION,
-    BODY_TIMEOUT,
-    TOO_MANY_BYTES,
-    TOO_MANY_PIXELS,
-    TOO_MANY_IMAGES,
-    UNSUPPORTED_MEDIA_TYPE,
-    UNSUPPORTED_ENCODING,
-    UNSUPPORTED_IMAGE,
-    INVALID_REQUEST,
-    NO_IMAGES,
-    EMPTY_IMAGE,
-    NOT_AN_IMAGE,
-    TRUNCATED_IMAGE,
-    DAMAGED_IMAGE,
     BAD_BASE64,
     DEFENCE_NOT_OFFERED,
-    INTERNAL_ERROR,
     INFERENCE_FAILED,
-    NOT_READY,
-    OVERLOADED,
     BACKEND_UNAVAILABLE,
-    DEADLINE_EXCEEDED,
 )
