@@ -91,7 +91,8 @@ async def test_a_model_never_claims_more_than_its_worst_case(page: Page) -> None
 
 async def test_every_figure_is_there_with_its_command(page: Page) -> None:
     manifest = manifest_of(ATLD)
-    [evaluation] = manifest.evaluations
+    evaluations = sorted(manifest.evaluations, key=lambda each: each.date, reverse=True)
+    evaluation = next(each for each in evaluations if any(figure.attack for figure in each.figures))
     await page.goto(f"/#/models/{ATLD}")
     table = page.locator("table.dots")
     await table.wait_for()
@@ -106,11 +107,13 @@ async def test_every_figure_is_there_with_its_command(page: Page) -> None:
         )
         said = await rows.inner_text()
         assert [figure for figure in found if percent(figure.accuracy) not in said] == []
-    shown = page.locator(".evaluation")
-    await shown.locator("summary").first.click()
-    assert await shown.locator("tbody tr").count() == len(evaluation.figures)
-    await shown.get_by_text("Measure it again").click()
-    assert await shown.locator("pre").inner_text() == evaluation.command
+    assert await page.locator(".evaluation").count() == len(evaluations)
+    for place, evaluation in enumerate(evaluations):
+        shown = page.locator(".evaluation").nth(place)
+        await shown.locator("summary").first.click()
+        assert await shown.locator("tbody tr").count() == len(evaluation.figures)
+        await shown.get_by_text("Measure it again").click()
+        assert await shown.locator("pre").inner_text() == evaluation.command
 
 
 async def test_the_card_is_read_and_leads_on(page: Page) -> None:
