@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -9,6 +10,9 @@ import pytest
 from support.deployed import ROOT, settings_of
 
 from holdfast.version import __version__
+from serving.gateway.app import make_gate
+from serving.gateway.metrics import Metrics
+from serving.gateway.problems import Problem
 
 DOCKERFILE = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
 FINAL = ("gateway", "torchserve", "train")
@@ -41,6 +45,21 @@ def test_gateways_environment_is_settings() -> None:
     assert (settings.host, settings.port) == ("0.0.0.0", 8000)
     assert settings.jobs_database == "sqlite:////srv/jobs/jobs.sqlite"
     assert "/srv/jobs" in re.findall(r"^VOLUME (.*)$", stages()["gateway"], re.MULTILINE)
+
+
+def test_gateway_without_keys_answers_no_page_of_another_host() -> None:
+    (line,) = re.findall(r"^ENV (HOLDFAST_.*)$", stages()["gateway"], re.MULTILINE)
+    gate = make_gate(settings_of(dict(each.split("=", 1) for each in line.split())), Metrics())
+
+    def ask(host: bytes) -> None:
+        scope = {"type": "http", "method": "GET", "headers": [(b"host", host)], "client": ("10.0.0.1", 1)}
+        asyncio.run(gate.admit(scope, "classify"))
+
+    ask(b"localhost:8000")
+    ask(b"127.0.0.1:8000")
+    with pytest.raises(Problem, match=r"not 'elsewhere\.example'") as refused:
+        ask(b"elsewhere.example")
+    assert "HOLDFAST_ALLOWED_HOSTS" in refused.value.detail
 
 
 def test_gateway_gets_nothing_of_torchs() -> None:
