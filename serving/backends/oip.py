@@ -120,19 +120,16 @@ class OipBackend(RemoteBackend):
         Raises:
             BackendError: There is no answer that can be used.
         """
-        client = self._client
-        if client is None:
-            raise UnavailableError("The connection to the inference server is closed.")
         try:
             async with asyncio.timeout(self._patience):
-                response = await client.get(path, headers=self._headers())
+                response = await self._connection.get(path)
         except TimeoutError:
             raise SilentError(
-                f"The inference server at {self._url} did not answer within {self._patience:g} s."
+                f"The inference server at {self._connection.url} did not answer within {self._patience:g} s."
             ) from None
         except httpx.HTTPError as error:
             raise UnavailableError(
-                f"The inference server at {self._url} cannot be reached ({type(error).__name__}).",
+                f"The inference server at {self._connection.url} cannot be reached ({type(error).__name__}).",
                 hint=self.start_it,
             ) from None
         if response.is_success:
@@ -183,7 +180,7 @@ class OipBackend(RemoteBackend):
     def _write(self, bundle: Bundle, images: NDArray[np.float32], defence: Defence) -> httpx.Request:
         plan = self._plans[bundle.name, bundle.version, defence]
         content: dict[str, Any] = {}
-        if request_id := self._headers().get("X-Request-Id"):
+        if request_id := self._connection.headers().get("X-Request-Id"):
             content["id"] = request_id
         if plan.parameters:
             content["parameters"] = dict(plan.parameters)
@@ -195,7 +192,7 @@ class OipBackend(RemoteBackend):
         headers = {"Content-Type": "application/json"}
         if length is not None:
             headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(length)}
-        return self._request(f"{plan.path}/infer", body, headers)
+        return self._connection.request("POST", f"{plan.path}/infer", body, headers)
 
     def _read(self, response: httpx.Response, bundle: Bundle, images: int, defence: Defence) -> Answer:
         if not response.is_success:

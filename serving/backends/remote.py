@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,6 @@ from numpy.typing import NDArray
 
 from holdfast.bundle import Bundle, BundleNotFoundError, ModelStore
 from holdfast.manifest import Defence
-from serving import tracing
 from serving.backends.answer import (
     Answer,
     BatchFailedError,
@@ -48,13 +46,12 @@ from serving.backends.base import (
     UnsupportedDefenceError,
 )
 from serving.backends.catalogue import Catalogue
+from serving.backends.connection import Connection
 from serving.backends.health import Health
 from serving.backends.load import Load
 
 logger = logging.getLogger(__name__)
 
-#: A connection that is not made by then is not going to be.
-_CONNECT_TIMEOUT = 5.0
 #: What a caller is told to wait where the server is full.
 RETRY_AFTER = 1.0
 
@@ -108,16 +105,13 @@ class RemoteBackend(ABC):
         headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._store = store
-        self._url = url.rstrip("/")
+        self._connection = Connection(self.title, url, kept=max_in_flight, headers=headers)
         self._max_in_flight = max_in_flight
         self._timeout = timeout
         self._patience = min(patience, timeout)
         self._start_timeout = start_timeout
         self._health_interval = health_interval
-        self._headers = headers
         self._catalogue = Catalogue()
-        self._client: httpx.AsyncClient | None = None
-        self._tls: ssl.SSLContext | None = None
         self._calls: dict[asyncio.Task[Answer], Call] = {}
         self._probes: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._health: dict[tuple[str, str], Health] = {}
@@ -157,9 +151,7 @@ class RemoteBackend(ABC):
                 f"The model store {self._store.root} holds no bundle.",
                 hint="Export one into it with: holdfast export",
             )
-        # Once, and beside the event loop: it reads all authorities' certificates, which takes some 20 ms.
-        self._tls = await asyncio.to_thread(httpx.create_ssl_context, trust_env=False)
-        self._client = self._connect()
+        await self._connection.open()
         try:
             served = await self._wait_for(bundles)
         except BaseException:
@@ -177,14 +169,13 @@ class RemoteBackend(ABC):
                     await task
         self._watch = None
         self._probes.clear()
-        client, self._client = self._client, None
+        self._connection.shut()
         if self._calls:
             await asyncio.wait(set(self._calls), timeout=self._patience)
         self._let_go(list(self._calls.values()))
         if self._calls:
             await asyncio.wait(set(self._calls))
-        if client is not None:
-            await client.aclose()
+        await self._connection.close()
         self._health.clear()
 
     async def ready(self) -> bool:
@@ -259,15 +250,6 @@ class RemoteBackend(ABC):
             _joined([answer.moved for answer in answers]),
         )
 
-    def _connect(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            base_url=self._url,
-            verify=True if self._tls is None else self._tls,
-            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),  # every call has an end of its own
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._max_in_flight),
-            trust_env=False,  # what proxies browsers is nothing to a server and its backend
-        )
-
     def _split(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """The images in parts that the server takes in one request."""
         size = min(self.max_images, max(1, self.max_body // images[0].nbytes))
@@ -301,7 +283,7 @@ class RemoteBackend(ABC):
             async with asyncio.timeout(timeout) as end:
                 call.end = end
                 try:
-                    response = await self._send(self._write(bundle, images, defence))
+                    response = await self._connection.send(self._write(bundle, images, defence))
                 finally:
                     call.end = None  # which nobody can bring forward any more
             answer = self._read(response, bundle, len(images), defence)
@@ -329,33 +311,6 @@ class RemoteBackend(ABC):
         if health.answered(time.monotonic()):
             logger.info("%s answers for %s version %s again", self.title, bundle.name, bundle.version)
         return answer
-
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        """The response to a request, read to its end.
-
-        A connection may break before anything of an answer has come: one that was kept may be closed just as
-        it is used again. A prediction changes nothing, so it is asked for a second time, once, and on a
-        connection that is certainly new.
-        """
-        if self._client is None:
-            raise UnavailableError(f"The connection to {self.title} is closed.")
-        with tracing.call(self.title, str(request.url)):
-            request.headers.update(tracing.headers())
-            try:
-                response = await self._client.send(request, stream=True)
-            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                async with self._connect() as another:
-                    return await another.send(request)
-            try:
-                await response.aread()
-            finally:
-                await response.aclose()
-            return response
-
-    def _request(self, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Request:
-        if self._client is None:
-            raise UnavailableError(f"The connection to {self.title} is closed.")
-        return self._client.build_request("POST", path, content=body, headers={**self._headers(), **headers})
 
     def _note(self, bundle: Bundle, fell: bool, reason: str) -> None:
         """Look again at once at a model that failed; if it is down because of that, let its callers go."""
@@ -397,7 +352,7 @@ class RemoteBackend(ABC):
         if not served:
             names = ", ".join(f"{bundle.name} version {bundle.version}" for bundle in bundles)
             raise NotServedError(
-                f"{self.title} at {self._url} serves none of the store's models: {names}.",
+                f"{self.title} at {self._connection.url} serves none of the store's models: {names}.",
                 hint=next((error.hint for error in errors if error.hint), ""),
             )
         for bundle, found in zip(bundles, met, strict=True):

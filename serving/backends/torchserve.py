@@ -35,7 +35,8 @@ class TorchServeBackend(RemoteBackend):
 
     def _write(self, bundle: Bundle, images: NDArray[np.float32], defence: Defence) -> httpx.Request:
         headers = {"Content-Type": npy.MEDIA_TYPE, "X-Holdfast-Defence": defence}
-        return self._request(f"/predictions/{bundle.name}/{bundle.version}", npy.encode(images), headers)
+        path = f"/predictions/{bundle.name}/{bundle.version}"
+        return self._connection.request("POST", path, npy.encode(images), headers)
 
     def _read(self, response: httpx.Response, bundle: Bundle, images: int, defence: Defence) -> Answer:
         if response.status_code != httpx.codes.OK:

@@ -24,6 +24,7 @@ from holdfast.bundle import ModelStore
 from serving import tracing
 from serving.backends.base import BackendError
 from serving.backends.catalogue import Catalogue
+from serving.backends.connection import Connection
 from serving.backends.health import Health
 from serving.backends.torchserve import TorchServeBackend
 
@@ -97,7 +98,7 @@ async def test_health_is_not_traced(tiny_store: Path, exporter: InMemorySpanExpo
 
 
 async def test_what_runs_the_model_goes_on_with_the_trace_and_the_request_id(
-    tiny_store: Path, exporter: InMemorySpanExporter
+    tiny_store: Path, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[httpx.Headers] = []
 
@@ -107,7 +108,12 @@ async def test_what_runs_the_model_goes_on_with_the_trace_and_the_request_id(
 
     url = "http://torchserve.test"
     backend = TorchServeBackend(ModelStore(tiny_store), url, headers=lambda: {"X-Request-Id": "the-id"})
-    backend._client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url=url)
+
+    def connect(_: Connection) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url=url)
+
+    monkeypatch.setattr(Connection, "_new", connect)
+    await backend._connection.open()
     backend._catalogue = Catalogue(ModelStore(tiny_store))
     backend._health["tiny", "1"] = Health()
     backend._health["tiny", "1"].trust(time.monotonic())
@@ -119,7 +125,7 @@ async def test_what_runs_the_model_goes_on_with_the_trace_and_the_request_id(
     expected = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
     assert seen[0]["traceparent"] == expected
     assert seen[0]["x-request-id"] == "the-id"
-    await backend._client.aclose()
+    await backend._connection.close()
 
 
 async def test_without_tracing_nothing_is_added_to_what_is_sent() -> None:

@@ -23,6 +23,7 @@ from support.unruly import red
 from holdfast.bundle import PREDICT, ModelStore
 from serving.backends.answer import NotServedError, OtherWeightsError
 from serving.backends.base import Backend, OverloadedError, UnavailableError
+from serving.backends.connection import Connection
 from serving.backends.oip import OipBackend
 from serving.backends.oip_plan import parse_models
 from serving.backends.onnx import OnnxBackend
@@ -114,10 +115,10 @@ async def test_the_requests_id_and_trace_reach_the_server_behind(
             seen.append({name.decode(): value.decode() for name, value in scope.get("headers", ())})
             await behind.app(scope, receive, send)
 
-        def connect(_: OipBackend) -> httpx.AsyncClient:
+        def connect(_: Connection) -> httpx.AsyncClient:
             return httpx.AsyncClient(base_url="http://127.0.0.1", transport=httpx.ASGITransport(note))
 
-        monkeypatch.setattr(OipBackend, "_connect", connect)
+        monkeypatch.setattr(Connection, "_new", connect)
         async with gateway_before(tiny_store, "http://127.0.0.1") as front:
             trace = f"00-{'a' * 32}-{'b' * 16}-01"
             headers = {**PNG, "X-Request-Id": "mine", "traceparent": trace, "tracestate": "x=1"}
