@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.once import made_once
 from support.tiny import make_tiny_bundle
 
 # What the caller's shell sets for its own use must not decide what the tests see; before anything reads it.
@@ -57,10 +58,11 @@ def defended_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with ``judged/1``, which offers IMT, and ``centred/1``, of class centres. Do not change it."""
     from support.defended import centred_network, judged_network, make_defended_bundle
 
-    store = tmp_path_factory.mktemp("defended_store")
-    make_defended_bundle(store, judged_network(), "judged")
-    make_defended_bundle(store, centred_network(), "centred")
-    return store
+    def make(store: Path) -> None:
+        make_defended_bundle(store, judged_network(), "judged")
+        make_defended_bundle(store, centred_network(), "centred")
+
+    return made_once(tmp_path_factory, "defended_store", make)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +70,7 @@ def digits_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model store with ``digits/1``, a small network trained on scanned digits. Do not change it."""
     from support.digits import make_digits_bundle, train_digits
 
-    store = tmp_path_factory.mktemp("digits_store")
-    make_digits_bundle(store, train_digits())
-    return store
+    def make(store: Path) -> None:
+        make_digits_bundle(store, train_digits())
+
+    return made_once(tmp_path_factory, "digits_store", make)
