@@ -21,7 +21,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,9 @@ DEFENDED: dict[Defence, str] = {
 
 #: A static model has at least these.
 REQUIRED = (PREDICT, GRADIENT, WEIGHTS, CARD)
+
+#: What card and manifest are called while they are written; a process that is killed leaves one behind.
+_TEMPORARY = re.compile(rf"\.({re.escape(MANIFEST)}|{re.escape(CARD)})\.\d+")
 
 #: A manifest is read whole before anything is known about it, so it is bounded.
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
@@ -106,7 +110,13 @@ class Bundle:
         """
         directory = Path(root)
         bundle = cls(directory, read_manifest(directory))
-        bundle.check_files(hashes=verify)
+        try:
+            bundle.check_files(hashes=verify)
+        except ChangedFileError:
+            # Whoever measures a model replaces card and manifest one right after the other.
+            with locked(directory, shared=True):
+                bundle = cls(directory, read_manifest(directory))
+                bundle.check_files(hashes=verify)
         return bundle
 
     @property
@@ -133,22 +143,29 @@ class Bundle:
             )
         return self.root / filename
 
-    def check_files(self, *, hashes: bool = True) -> None:
+    def check_files(self, *, hashes: bool = True, but: Collection[str] = ()) -> None:
         """Refuse what is unlisted, missing or changed.
+
+        Args:
+            hashes: Compare every file with its hash; without it, only presence and size are checked.
+            but: Files that may be missing or changed.
 
         Raises:
             UnlistedFileError, MissingFileError, ChangedFileError: See the module's docstring.
         """
         listed = set(self.manifest.files)
-        present = {entry.name for entry in self.root.iterdir()} - {MANIFEST}
+        names = {entry.name for entry in self.root.iterdir()}
+        present = {name for name in names if name != MANIFEST and not _TEMPORARY.fullmatch(name)}
         for name in sorted(present - listed):
             raise UnlistedFileError(
                 f"{self.root / name} is not listed in {MANIFEST}.",
                 hint="Move it out of the bundle: a bundle holds only what its manifest vouches for.",
             )
-        for name in sorted(listed - present):
+        for name in sorted(listed - present - set(but)):
             raise MissingFileError(f"{self.root / name} is missing: {MANIFEST} lists it.", hint=_RESTORE)
         for name, entry in sorted(self.manifest.files.items()):
+            if name in but:
+                continue
             path = self.root / name
             if path.is_symlink() or not path.is_file():
                 raise ChangedFileError(f"{path} is not a regular file.", hint=_RESTORE)
@@ -167,9 +184,42 @@ class Bundle:
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Write ``bundle.json`` into ``root``, whole or not at all."""
-    temporary = root / f".{MANIFEST}.{os.getpid()}"
-    temporary.write_text(manifest.to_json(), encoding="utf-8")
-    temporary.replace(root / MANIFEST)
+    replace_text(root / MANIFEST, manifest.to_json())
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a card or a manifest of a bundle, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(root: Path, *, shared: bool = False) -> Iterator[None]:
+    """Wait until nobody writes card and manifest of the bundle in ``root``; hold them off meanwhile.
+
+    Args:
+        root: The bundle's directory. Where it cannot be locked, nothing is waited for.
+        shared: To read only: others may do so at the same time.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # not on Windows
+        yield
+        return
+    try:
+        handle = os.open(root, os.O_RDONLY)
+    except OSError:
+        yield  # opening the bundle will say what is wrong
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def describe_files(root: Path, names: Iterator[str] | list[str]) -> dict[str, FileEntry]:
@@ -278,10 +328,26 @@ def resolve(reference: str, store: Path) -> Bundle:
     """
     if (Path(reference) / MANIFEST).is_file():
         return Bundle.open(reference)
+    name, version = _name_and_version(reference)
+    return ModelStore(store).open(name, version)
+
+
+def locate(reference: str, store: Path) -> Path:
+    """The directory of what a person names, as :func:`resolve` finds it; it is not opened.
+
+    Raises:
+        BundleNotFoundError: There is no such bundle.
+    """
+    if (Path(reference) / MANIFEST).is_file():
+        return Path(reference)
+    return ModelStore(store).directory(*_name_and_version(reference))
+
+
+def _name_and_version(reference: str) -> tuple[str, str | None]:
     if reference.startswith((".", "/")) or reference.count("/") > 1:
         raise BundleNotFoundError(f"There is no bundle at {reference}: it has no {MANIFEST}.")
     name, _, version = reference.partition("/")
-    return ModelStore(store).open(name, version or None)
+    return name, version or None
 
 
 def read_manifest(root: Path) -> Manifest:

@@ -1,11 +1,15 @@
-"""Which of a manifest's figures stand for the model: its clean accuracy, and the least under attack."""
+"""Which of a manifest's figures stand for the model: its clean accuracy, and the least under attack.
+
+Both are of the data set that the model is of: on other images it may do better or worse, which compares with
+nothing that is said of other models.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-from holdfast.manifest import Evaluation, Figure, Manifest
+from holdfast.manifest import UNKNOWN_DATASET, Evaluation, Figure, Manifest
 
 #: Images from which on an accuracy is more than an impression: ± 10 points and less.
 _MANY = 100
@@ -14,6 +18,12 @@ _MANY = 100
 def newest_evaluation(manifest: Manifest) -> Evaluation | None:
     """The last evaluation of the model; None if it was never evaluated."""
     return max(manifest.evaluations, key=lambda evaluation: evaluation.date, default=None)
+
+
+def doubts(manifest: Manifest) -> str | None:
+    """Why not to believe some of the figures, whichever evaluation found it; None if there is no reason."""
+    found = dict.fromkeys(each.unreliable for each in _newest_first(manifest) if each.unreliable)
+    return "; ".join(found) or None
 
 
 def clean_figure(manifest: Manifest) -> Figure | None:
@@ -65,7 +75,14 @@ def _robustness(manifest: Manifest) -> float:
 
 
 def _newest_first(manifest: Manifest) -> list[Evaluation]:
-    return sorted(manifest.evaluations, key=lambda evaluation: evaluation.date, reverse=True)
+    """Its evaluations on its own data set."""
+    name = manifest.dataset.name
+    own = [
+        evaluation
+        for evaluation in manifest.evaluations
+        if name == UNKNOWN_DATASET or evaluation.dataset == name or evaluation.dataset.startswith(f"{name}, ")
+    ]
+    return sorted(own, key=lambda evaluation: evaluation.date, reverse=True)
 
 
 def _static_figures(manifest: Manifest) -> list[Figure]:

@@ -62,6 +62,10 @@ class Architecture(Record):
     parameters: Annotated[int, Field(ge=0, description="Number of trainable parameters.")] = 0
 
 
+#: What the data set is called of which a model was trained that was imported, where nobody said it.
+UNKNOWN_DATASET = "unknown"
+
+
 class Dataset(Record):
     """What the model was trained on."""
 
@@ -134,7 +138,10 @@ class Figure(Record):
     """One measured accuracy, with what it takes to measure it again."""
 
     name: Annotated[str, Field(description="What was measured, e.g. 'clean' or 'PGD-20'.")]
-    defence: Defence = "none"
+    defence: Annotated[
+        Defence | Literal["all"],
+        Field(description="all: of a worst case, the images that hold behind every one of the defences."),
+    ] = "none"
     attack: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
     threat_model: ThreatModel | None = None

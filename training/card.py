@@ -6,13 +6,20 @@ The card is written from the manifest and from nothing else, so that the two can
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from holdfast.bundle import CARD, Bundle, describe_files, write_manifest
-from holdfast.manifest import Evaluation, Figure, Manifest
+from holdfast.bundle import (
+    CARD,
+    Bundle,
+    describe_files,
+    locked,
+    read_manifest,
+    replace_text,
+    sha256_file,
+    write_manifest,
+)
+from holdfast.manifest import UNKNOWN_DATASET, Evaluation, Figure, Manifest
 from training.card_imported import origin
 from training.card_measured import cell, evidence, figures, precision, share, threat
 
@@ -30,8 +37,8 @@ def add_evaluation(root: Path, evaluation: Evaluation) -> None:
     Raises:
         BundleError: There is no bundle, or its files are not those that its manifest lists.
     """
-    with _locked(root):
-        manifest = Bundle.open(root, verify=False).manifest
+    with locked(root):
+        manifest = _manifest(root)
         if any(_is_more(each, evaluation) for each in manifest.evaluations):
             return
         kept = [each for each in manifest.evaluations if not _supersedes(evaluation, each)]
@@ -70,8 +77,8 @@ def rewrite_card(root: Path) -> None:
     Raises:
         BundleError: There is no bundle, or its files are not those that its manifest lists.
     """
-    with _locked(root):
-        _rewrite(root, Bundle.open(root, verify=False).manifest)
+    with locked(root):
+        _rewrite(root, _manifest(root))
 
 
 def render_card(manifest: Manifest) -> str:
@@ -81,36 +88,33 @@ def render_card(manifest: Manifest) -> str:
     return "\n\n".join(text for text in written if text) + "\n"
 
 
+def _manifest(root: Path) -> Manifest:
+    """Of a bundle that is whole but for its card, which is about to be written."""
+    bundle = Bundle(root, read_manifest(root))
+    bundle.check_files(hashes=False, but=[CARD])
+    return bundle.manifest
+
+
+def mend_card(root: Path) -> None:
+    """Write the card anew where it is not the one that the manifest lists.
+
+    It is not where a process was killed between replacing the one and the other, or where somebody edited it.
+
+    Raises:
+        BundleError: There is no bundle.
+    """
+    with locked(root):
+        manifest = read_manifest(root)
+        card = root / CARD
+        if not card.is_file() or sha256_file(card) != manifest.files[CARD].sha256:
+            _rewrite(root, manifest)
+
+
 def _rewrite(root: Path, manifest: Manifest) -> None:
     """Card and manifest are each replaced whole, one right after the other."""
-    temporary = root / f".{CARD}.{os.getpid()}"
-    try:
-        temporary.write_text(render_card(manifest), encoding="utf-8")
-        temporary.replace(root / CARD)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_text(root / CARD, render_card(manifest))
     files = manifest.files | describe_files(root, [CARD])
     write_manifest(root, manifest.model_copy(update={"files": files}))
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One at a time, so that two evaluations of one bundle both end up in it."""
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # not on Windows
-        yield
-        return
-    try:
-        handle = os.open(root, os.O_RDONLY)
-    except OSError:
-        yield  # opening the bundle will say what is wrong
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _summary(manifest: Manifest) -> Iterator[str]:
@@ -207,7 +211,7 @@ def _licence(manifest: Manifest) -> Iterator[str]:
     yield "Holdfast, which wrote these files, is under the Apache License 2.0. Which licence the weights are"
     terms = (
         f"{manifest.dataset.name} has"
-        if manifest.dataset.name != "unknown"
+        if manifest.dataset.name != UNKNOWN_DATASET
         else "what they were trained on has"
     )
     yield f"under is for whoever trained them to say; {terms} terms of its own."

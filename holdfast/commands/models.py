@@ -15,8 +15,8 @@ from holdfast.bundle import CARD, MANIFEST, Bundle, BundleError, ModelStore, res
 from holdfast.commands.options import DEFAULT_STORE, StoreOption
 from holdfast.commands.remote.connection import ServerOption
 from holdfast.errors import UsageError
-from holdfast.figures import clean_figure, newest_evaluation, robust_figure
-from holdfast.manifest import Figure, Manifest
+from holdfast.figures import clean_figure, doubts, robust_figure
+from holdfast.manifest import Figure
 from holdfast.units import format_budget
 
 app = typer.Typer(add_completion=False)
@@ -114,7 +114,7 @@ def _list(found: list[_Entry], store: Path, *, verified: bool, json: bool) -> No
             escape(manifest.dataset.name),
             _accuracy(clean),
             _accuracy(robust),
-            escape(_attack(robust)) + (" (unreliable)" if robust and _doubted(manifest) else ""),
+            escape(_attack(robust)) + (" (unreliable)" if robust and doubts(manifest) else ""),
             format_size(_size(entry.bundle)),
             *(["ok"] if verified else []),
         )
@@ -162,16 +162,11 @@ def _summary(entry: _Entry, *, verified: bool) -> dict[str, Any]:
         "defences": manifest.defences,
         "clean": clean and clean.model_dump(mode="json"),
         "robust": robust and robust.model_dump(mode="json"),
-        "unreliable": _doubted(manifest),
+        "unreliable": doubts(manifest),
         "bytes": _size(entry.bundle),
         "directory": str(entry.bundle.root),
         "verified": verified,
     }
-
-
-def _doubted(manifest: Manifest) -> str | None:
-    evaluation = newest_evaluation(manifest)
-    return evaluation.unreliable if evaluation else None
 
 
 def _accuracy(figure: Figure | None) -> str:

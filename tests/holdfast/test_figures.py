@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from holdfast.bundle import Bundle
-from holdfast.figures import clean_figure, newest_evaluation, robust_figure
+from holdfast.figures import clean_figure, doubts, newest_evaluation, robust_figure
 from holdfast.interval import wilson
-from holdfast.manifest import Evaluation, Figure, Manifest, ThreatModel
+from holdfast.manifest import UNKNOWN_DATASET, Evaluation, Figure, Manifest, ThreatModel
 
 OWN = ThreatModel(norm="linf", epsilon=8 / 255)
 SMALLER = ThreatModel(norm="linf", epsilon=2 / 255)
@@ -33,7 +33,7 @@ def evaluated(manifest: Manifest, *rounds: list[Figure]) -> Manifest:
         Evaluation(
             command="",
             date=datetime(2026, 1, 30 - day, tzinfo=UTC),
-            dataset="d",
+            dataset=f"{manifest.dataset.name}, all 10 test images, digest 0",
             seed=0,
             figures=figures,
             unreliable=None,
@@ -78,6 +78,30 @@ def test_newest_evaluation_counts_wherever_it_stands(manifest: Manifest) -> None
     chosen = clean_figure(measured)
     assert chosen
     assert chosen.accuracy == 0.9
+
+
+def test_figures_on_other_images_say_nothing_that_compares(manifest: Manifest) -> None:
+    own = [figure("clean", 0.9), under(0.5)]
+    other = [figure("clean", 0.1, images=1000), under(0.02, images=1000)]
+    measured = evaluated(manifest, own, other)
+    name = manifest.dataset.name
+    elsewhere = measured.evaluations[1].model_copy(update={"dataset": f"{name}-other, all 9 test images"})
+    measured = measured.model_copy(update={"evaluations": [measured.evaluations[0], elsewhere]})
+    assert clean_figure(measured) == own[0]
+    assert robust_figure(measured) == own[1]
+    unknown = manifest.dataset.model_copy(update={"name": UNKNOWN_DATASET})
+    assert robust_figure(measured.model_copy(update={"dataset": unknown})) == other[1], "it may be its own"
+
+
+def test_doubts_of_any_evaluation_stay(manifest: Manifest) -> None:
+    measured = evaluated(manifest, [figure("clean", 0.9)], [under(0.5)])
+    assert doubts(measured) is None
+    reasons = [None, "masked"]
+    evaluations = [
+        each.model_copy(update={"unreliable": reason})
+        for each, reason in zip(measured.evaluations, reasons, strict=True)
+    ]
+    assert doubts(measured.model_copy(update={"evaluations": evaluations})) == "masked"
 
 
 def test_the_clean_accuracy_on_most_images_counts(manifest: Manifest) -> None:

@@ -20,7 +20,7 @@ from holdfast.manifest import (
     Transformation,
     TransformationParity,
 )
-from training.card import add_evaluation, render_card, rewrite_card
+from training.card import add_evaluation, mend_card, render_card, rewrite_card
 
 
 @pytest.fixture
@@ -135,6 +135,54 @@ def test_a_damaged_card_is_written_anew(bundle: Path) -> None:
     rewrite_card(bundle)
     assert (bundle / CARD).read_bytes() == good
     Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("at", ["card", "manifest"])
+def test_a_kill_between_card_and_manifest_costs_nothing(
+    bundle: Path, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        # Nothing is tidied up either: the process is gone.
+        patched.setattr(Path, "unlink", lambda *_, **__: None)
+        patched.setattr(
+            "training.card.write_manifest" if at == "manifest" else "pathlib.Path.replace", killed
+        )
+        with pytest.raises(Killed):
+            add_evaluation(bundle, _evaluation())
+    if at == "manifest":
+        with pytest.raises(ChangedFileError):
+            Bundle.open(bundle)
+    else:
+        assert list(bundle.glob(f".{CARD}.*")), "it was being written"
+        assert Bundle.open(bundle).manifest.evaluations
+    mend_card(bundle)
+    Bundle.open(bundle)
+    add_evaluation(bundle, _evaluation())
+    assert Bundle.open(bundle).manifest.evaluations[-1] == _evaluation()
+
+
+def test_a_bundle_can_be_opened_while_it_is_measured(bundle: Path) -> None:
+    done = threading.Event()
+
+    def measure() -> None:
+        for seed in range(60):
+            add_evaluation(bundle, _evaluation(seed))
+        done.set()
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    opened = 0
+    while not done.is_set():
+        Bundle.open(bundle)
+        opened += 1
+    thread.join()
+    assert opened > 10
 
 
 def test_evaluations_added_at_once_all_arrive(bundle: Path) -> None:

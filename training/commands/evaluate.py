@@ -62,8 +62,13 @@ def evaluate(
     ),
     batch_size: Annotated[int, typer.Option(min=1, help="Images attacked at a time.")] = 100,
     processes: Annotated[
-        int, typer.Option(min=1, help="Processes that share the work; give each --threads 1 on a CPU.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that share the work; give each --threads 1 on a CPU. By default one, or one for "
+            "each of --devices.",
+        ),
+    ] = None,
     devices: Annotated[
         str | None, typer.Option(help="CUDA devices that the processes are spread over, e.g. 0,1.")
     ] = None,

@@ -13,6 +13,7 @@ from torch import nn
 
 from holdfast.errors import UsageError
 from holdfast.manifest import (
+    UNKNOWN_DATASET,
     Architecture,
     Dataset,
     Imported,
@@ -28,7 +29,6 @@ from training.export.facts import public_name
 from training.imported import ImportedNetwork
 
 #: The data set's name where nobody said one.
-UNKNOWN = "unknown"
 _USUAL_EPSILON = "8/255"
 #: Names of factories that say nothing of the model; its module's name does.
 _PLAIN = {"build", "build_model", "create", "create_model", "get_model", "make", "make_model", "model", "net"}
@@ -87,7 +87,7 @@ def facts_of(
         "threat model": wanted.epsilon is not None,
         "images": images is not None,
     }
-    trained_on = wanted.dataset or (public_name(images.name) if images else UNKNOWN)
+    trained_on = wanted.dataset or (public_name(images.name) if images else UNKNOWN_DATASET)
     channels, height, width = shape
     return Facts(
         method="imported",

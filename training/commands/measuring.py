@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from holdfast import console
-from holdfast.bundle import Bundle, resolve
+from holdfast.attacks.loss import MINIMUM_CLASSES, Loss
+from holdfast.bundle import Bundle, locate, resolve
 from holdfast.errors import UsageError
-from holdfast.manifest import Evaluation, ThreatModel
+from holdfast.manifest import Evaluation, Manifest, ThreatModel
 from holdfast.units import format_budget
-from training.card import add_evaluation
+from training.card import add_evaluation, mend_card
 from training.commands.summing import show_summary
 from training.commands.tabulating import LAYOUTS, show
 from training.evaluation import headline
-from training.evaluation.line import CLEAN, DEFAULT_LINES, Line
+from training.evaluation.demands import check, has_gradient
+from training.evaluation.line import BLIND_LINES, CLEAN, DEFAULT_LINES, Line
 from training.evaluation.measurement import Measurement
 from training.evaluation.outcome import Outcome
 from training.evaluation.report import figures
@@ -42,7 +45,7 @@ class Request:
     store: Path
     ledgers: Path
     batch_size: int
-    processes: int
+    processes: int | None
     devices: str | None
     threads: int
     seed: int
@@ -68,9 +71,16 @@ def run(request: Request) -> None:
     if not request.bundles:
         raise UsageError("Name a bundle to evaluate.", hint="Or a table of the papers: --table fs-1")
     # All that can be refused is refused before the first hour is spent.
-    plans = [Plan.of(resolve(name, request.store), request) for name in request.bundles]
+    plans = [Plan.of(_opened(name, request.store), request) for name in request.bundles]
     evaluations = [(plan.bundle, plan.threat, plan.evaluate()) for plan in plans]
     (show_summary if request.summary else show)(evaluations, request.layout)
+
+
+def _opened(name: str, store: Path) -> Bundle:
+    """A bundle, and its card made whole if a killed evaluation left it half written."""
+    with suppress(OSError):  # a bundle that nobody may write to
+        mend_card(locate(name, store))
+    return resolve(name, store)
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ class Plan:
         loaded = images.load()
         check_fit(bundle, images.dataset, loaded)
         for what in measurements:
-            runner.ledger(what, loaded.digest)  # a source that there is not is noticed here
+            check(what, request.store)
         return cls(request, bundle, threat, measurements, runner, loaded)
 
     def evaluate(self) -> Evaluation:
@@ -169,7 +179,7 @@ class Plan:
         if request.tables:
             lines = request.attacks or []
         else:
-            lines = [] if request.headline and not request.attacks else _lines(request)
+            lines = [] if request.headline and not request.attacks else _lines(self.bundle, request)
         parts += [word for line in lines for word in ("--attack", line)]
         parts += [word for defence in request.defences or () for word in ("--defence", defence)]
         parts += ["--norm", self.threat.norm, "--epsilon", format_budget(self.threat.epsilon)]
@@ -181,20 +191,30 @@ class Plan:
         return shlex.join(parts)
 
 
-def _lines(request: Request) -> list[str]:
-    chosen = list(request.attacks or DEFAULT_LINES)
-    return chosen if CLEAN in chosen else [CLEAN, *chosen]
+def _lines(bundle: Bundle, request: Request) -> list[str]:
+    chosen = request.attacks or _default_lines(bundle.manifest)
+    return list(chosen) if CLEAN in chosen else [CLEAN, *chosen]
+
+
+def _default_lines(manifest: Manifest) -> Sequence[str]:
+    """The usual attacks, but for those that the model has not got what they take for."""
+    if not has_gradient(manifest):
+        return BLIND_LINES
+    enough = len(manifest.classes) >= MINIMUM_CLASSES[Loss.DLR]
+    return [line for line in DEFAULT_LINES if enough or not line.startswith("dlr")]
 
 
 def _measurements(bundle: Bundle, request: Request, threat: ThreatModel) -> Iterator[Measurement]:
+    defences = defences_of(bundle, request.defences)
     if request.headline:
         within = bundle.manifest.model_copy(update={"threat_model": threat})
         for defence, line in headline.lines(within, request.seed):
-            yield Measurement(bundle.root, defence, line)
+            if request.defences is None or defence in defences:
+                yield Measurement(bundle.root, defence, line)
         if not request.attacks:
             return
-    lines = [Line.parse(text, threat, request.seed) for text in _lines(request)]
-    for defence in defences_of(bundle, request.defences):
+    lines = [Line.parse(text, threat, request.seed) for text in _lines(bundle, request)]
+    for defence in defences:
         for line in lines:
             if line.source != defence:
                 yield Measurement(bundle.root, defence, line)

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from holdfast import console
 from holdfast.bundle import Bundle
 from holdfast.errors import UsageError
 from holdfast.manifest import ThreatModel
-from holdfast.units import parse_budget
 from training.commands.comparing import show
 from training.commands.measuring import Plan, Request
 from training.evaluation.line import Line
 from training.evaluation.measurement import Bench, Measurement
 from training.evaluation.outcome import Outcome
+from training.evaluation.subject import threat_within
 from training.evaluation.tables import find
 from training.evaluation.tables.casting import Company, Part, Planned, cast, on_dataset, plan, widened
 from training.evaluation.tables.features import Analyst
 from training.evaluation.tables.filling import Cell, Filled, Ours, Played, fill, measured
-from training.evaluation.tables.table import Column, Quantity, Table
+from training.evaluation.tables.table import WHOLE, Column, Quantity, Table, share_trained
 
 #: Cells that look at features instead of outcomes.
 _FEATURES: tuple[Quantity, ...] = ("match rate", "cosine")
@@ -163,10 +161,13 @@ class _Sheet:
                 rows.append(Played(part, tuple(cells), known.plan.loaded.words, doubts))
         return Filled(self.table, self.threat, tuple(rows), self._command(company, request))
 
-    def _doubts(self, part: Part, known: _Measured) -> list[str]:
+    def _doubts(self, part: Part, known: _Measured) -> Iterator[str]:
         """Why not to believe a bundle behind a defence: what all attacks of this table show on it."""
+        share = share_trained(known.plan.bundle.manifest)
+        if share < WHOLE:
+            yield f"trained for {share:.0%} of its epochs"
         own = {what for planned in self.planned for one in planned for what in one.measurements}
-        return known.plan.doubts(
+        yield from known.plan.doubts(
             {
                 what: outcome
                 for what, outcome in known.outcomes.items()
@@ -203,8 +204,4 @@ def _ours(column: Column, planned: Planned, known: _Measured) -> Ours | None:
 
 
 def _threat(table: Table, request: Request) -> ThreatModel:
-    epsilon = table.threat.epsilon if request.epsilon is None else parse_budget(request.epsilon)
-    try:
-        return ThreatModel.model_validate({"norm": request.norm or table.threat.norm, "epsilon": epsilon})
-    except ValidationError:
-        raise UsageError(f"--norm is linf or l2, not {request.norm!r}.") from None
+    return threat_within(table.threat, request.epsilon, request.norm)

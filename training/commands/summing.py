@@ -57,7 +57,15 @@ def show_summary(evaluated: Sequence[tuple[Bundle, ThreatModel, Evaluation]], la
         _print(text.getvalue().removesuffix("\n"))
         return
     shown = {name: head for name, head in COLUMNS.items() if any(name in row.figures for row in rows)}
-    lines = [[row.bundle.name, row.defence, *(_cell(row, name) for name in shown)] for row in rows]
+    several = len({row.bundle.root for row in rows}) > len({row.bundle.name for row in rows})
+    lines = [
+        [
+            f"{row.bundle.name}/{row.bundle.version}" if several else row.bundle.name,
+            row.defence,
+            *(_cell(row, name) for name in shown),
+        ]
+        for row in rows
+    ]
     if layout == "markdown":
         _print(f"| model | defence | {' | '.join(shown.values())} |")
         _print(f"|---|---|{'---:|' * len(shown)}")

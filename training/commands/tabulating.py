@@ -26,7 +26,10 @@ def show(evaluated: Sequence[Evaluated], layout: str) -> None:
         layout: One of :data:`LAYOUTS`.
     """
     if layout == "json":
-        dumped = [evaluation.model_dump(mode="json") for _, _, evaluation in evaluated]
+        dumped = [
+            {"bundle": f"{bundle.name}/{bundle.version}"} | evaluation.model_dump(mode="json")
+            for bundle, _, evaluation in evaluated
+        ]
         console.print_json(dumped[0] if len(dumped) == 1 else dumped)
     elif layout == "csv":
         text = io.StringIO()

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     ORDER = 0
     AUGMENTATION = 1
     SPLIT = 2
+    MEASURED = 3
 
 
 def words(count: int, *, seed: int, stream: Stream, index: int = 0) -> npt.NDArray[np.uint64]:

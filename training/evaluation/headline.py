@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from holdfast.attacks import flags
 from holdfast.attacks.catalogue import attack_of
 from holdfast.manifest import Defence, Manifest, ThreatModel
+from training.evaluation.demands import has_gradient
 from training.evaluation.line import Line
 from training.evaluation.measurement import Measurement
 from training.evaluation.outcome import Bools, Outcome
@@ -33,8 +35,10 @@ ADAPTIVE = (
     "square",
     "rays-2000",
 )
-#: What was crafted through a defence may fool the static network, too.
+#: What was crafted through IMT may fool the static network, too (IMT+ is IMT with some of its steps halved).
 BACK = ("apgd-ce,from=imt", "apgd-t,from=imt")
+#: Of the static network's attacks, those that need no gradient.
+_BLIND = ("clean", "square", "rays-2000")
 
 #: How far an accuracy must be under another for the difference to say that one of them was blind.
 _FAR = 0.1
@@ -46,6 +50,9 @@ def lines(manifest: Manifest, seed: int = 0) -> Iterator[tuple[Defence, Line]]:
     def parsed(defence: Defence, texts: Sequence[str]) -> Iterator[tuple[Defence, Line]]:
         yield from ((defence, Line.parse(text, manifest.threat_model, seed)) for text in texts)
 
+    if not has_gradient(manifest):
+        yield from parsed("none", _BLIND)
+        return
     yield from parsed("none", STATIC)
     if manifest.head == "cosine":
         yield from parsed("none", (f"pgd-20,loss={_training_loss(manifest)}",))
@@ -79,7 +86,7 @@ class Worst:
 
 def worst_case(
     measured: Mapping[Measurement, Outcome],
-    defence: Defence,
+    defence: Defence | Literal["all"],
     threat: ThreatModel,
     *,
     adaptive: bool | None = None,
@@ -88,7 +95,7 @@ def worst_case(
 
     Args:
         measured: All on the same images of one bundle.
-        defence: Behind which.
+        defence: Behind which; ``all`` for the images that hold behind every one.
         threat: The budget; attacks within another one are left out.
         adaptive: Only attacks that know the defence, or only such that do not; None for all.
 
@@ -98,7 +105,9 @@ def worst_case(
     chosen = {
         what: outcome
         for what, outcome in measured.items()
-        if what.defence == defence and what.line.threat == threat and adaptive in (None, what.adaptive)
+        if defence in (what.defence, "all")
+        and what.line.threat == threat
+        and adaptive in (None, what.adaptive)
     }
     if not chosen:
         return None
@@ -119,16 +128,33 @@ def doubts(measured: Mapping[Measurement, Outcome], manifest: Manifest) -> list[
     ]
     for defence in manifest.defences:
         found += _between(measured, defence, manifest.threat_model)
-        unknowing = worst_case(measured, defence, manifest.threat_model, adaptive=False)
-        knowing = worst_case(measured, defence, manifest.threat_model, adaptive=True)
-        if defence != "none" and unknowing and knowing:
-            theirs, ours = unknowing.held.mean(), knowing.held.mean()
-            if ours < theirs - _FAR:
-                found.append(
-                    f"{defence} leaves {theirs:.1%} under attacks that do not know it and {ours:.1%} under "
-                    "attacks that do: its robustness is that of not being known"
-                )
+        if defence != "none":
+            found += _of_defence(measured, defence, manifest.threat_model)
     return list(dict.fromkeys(found))
+
+
+def _of_defence(
+    measured: Mapping[Measurement, Outcome], defence: Defence, threat: ThreatModel
+) -> Iterator[str]:
+    """What speaks against a defence at inference."""
+    unknowing = worst_case(measured, defence, threat, adaptive=False)
+    knowing = worst_case(measured, defence, threat, adaptive=True)
+    without = worst_case(measured, "none", threat, adaptive=True)
+    if knowing is None:
+        if unknowing is not None:
+            yield f"{defence} was attacked by nothing that knows it: what that would leave is not known"
+        return
+    left = knowing.held.mean()
+    if unknowing is not None and left < unknowing.held.mean() - _FAR:
+        yield (
+            f"{defence} leaves {unknowing.held.mean():.1%} under attacks that do not know it and {left:.1%} "
+            "under attacks that do: its robustness is that of not being known"
+        )
+    if without is not None and left < without.held.mean() - _FAR:
+        yield (
+            f"{defence} leaves {left:.1%} under attacks that know it and the network without it "
+            f"{without.held.mean():.1%}: it takes more than it gives"
+        )
 
 
 def _between(measured: Mapping[Measurement, Outcome], defence: Defence, threat: ThreatModel) -> list[str]:
@@ -141,9 +167,14 @@ def _between(measured: Mapping[Measurement, Outcome], defence: Defence, threat: 
     white: dict[str, Outcome] = {}
     black: dict[str, Outcome] = {}
     for line, outcome in alike.items():
-        if line.parameters is not None:
-            sees = attack_of(line.parameters).access == "gradient"
-            (white if sees else black)[line.name] = outcome
+        # A targeted attack succeeds with its target only, and one step finds less than many questions do.
+        if line.parameters is None or getattr(line.parameters, "target", None) is not None:
+            continue
+        attack = attack_of(line.parameters)
+        if attack.access != "gradient":
+            black[line.name] = outcome
+        elif attack.name != "fgsm":
+            white[line.name] = outcome
     found = [str(flag) for flag in flags.compare(white, black, None, None)]
     by_loss: dict[str, dict[str, float]] = {}
     for line, outcome in alike.items():

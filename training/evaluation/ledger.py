@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +47,15 @@ class Ledger:
     def put(self, entry: Entry) -> None:
         """Keep an outcome."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = not self.path.exists()
-        with self.path.open("a", encoding="utf-8") as file:
-            if new:
-                file.write(json.dumps({"subject": self._subject}) + "\n")
-            # A line that a kill tore must not take this one with it.
-            file.write(("" if new or self._ends_whole() else "\n") + json.dumps(_encode(entry)) + "\n")
+        line = json.dumps(_encode(entry)) + "\n"
+        with self.path.open("a+b", buffering=0) as file, _alone(file):
+            if file.seek(0, 2) == 0:
+                line = json.dumps({"subject": self._subject}) + "\n" + line
+            else:
+                file.seek(-1, 2)
+                if file.read(1) != b"\n":  # a line that a kill tore must not take this one with it
+                    line = "\n" + line
+            file.write(line.encode())
         self._entries.append(entry)
 
     def forget(self) -> None:
@@ -83,11 +88,6 @@ class Ledger:
             raise ValueError(f"{self.path}: images {done} to {images} are not measured")
         return join(parts)
 
-    def _ends_whole(self) -> bool:
-        with self.path.open("rb") as file:
-            file.seek(-1, 2)
-            return file.read(1) == b"\n"
-
     def _read(self) -> list[Entry]:
         if not self.path.is_file():
             return []
@@ -97,6 +97,18 @@ class Ledger:
             with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError, ValueError):
                 entries.append(_decode(json.loads(line)))
         return entries
+
+
+@contextlib.contextmanager
+def _alone(file: io.FileIO) -> Iterator[None]:
+    """While another process writes to the file, wait."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # not on Windows
+        yield
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+    yield
 
 
 def _part(entry: Entry, start: int, stop: int) -> Outcome:

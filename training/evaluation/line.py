@@ -23,9 +23,10 @@ from holdfast.errors import UsageError
 from holdfast.manifest import ThreatModel
 from holdfast.units import parse_budget
 
-#: What ``holdfast evaluate`` runs by default.
-DEFAULT_LINES = ("clean", "fgsm", "pgd-20", "cw-20", "dlr-20")
 CLEAN = "clean"
+#: What ``holdfast evaluate`` runs by default, and where there is no gradient.
+DEFAULT_LINES = (CLEAN, "fgsm", "pgd-20", "cw-20", "dlr-20")
+BLIND_LINES = (CLEAN, "square", "rays-2000")
 
 #: PGD as the papers' tables run it, by the loss that it ascends.
 _PAPERS = {"pgd": "ce", "cw": "cw", "dlr": "dlr"}
@@ -67,7 +68,12 @@ class Line:
             UsageError: There is no such attack, or it has no such parameter or value.
         """
         head, *rest = text.split(",")
-        options = dict(_option(text, part) for part in rest)
+        options: dict[str, str] = {}
+        for part in rest:
+            key, value = _option(text, part)
+            if key in options:
+                raise UsageError(f"{text!r} says {key} twice.", hint=_HINT)
+            options[key] = value
         source, through = options.pop("from", None), options.pop("through", "bpda")
         if through not in ("bpda", "end-to-end"):
             raise UsageError(f"{text!r}: through is bpda or end-to-end, not {through!r}.")

@@ -105,7 +105,7 @@ class Bench:
         if key not in self._oracles:
             bundle = Bundle.open(root, verify=False)
             if through == "end-to-end" and defence != "none":
-                self._oracles[key] = _end_to_end(bundle, defence)
+                self._oracles[key] = _end_to_end(bundle, defence, self.threads)
             else:
                 self._oracles[key] = open_oracle(bundle, defence, threads=self.threads)
         return self._oracles[key]
@@ -156,17 +156,23 @@ def _is_blind(name: str) -> bool:
     return find(name).access != "gradient"
 
 
-def _end_to_end(bundle: Bundle, defence: Defence) -> Oracle:
-    """Through the transformation's own gradient, by autograd in torch."""
+def _end_to_end(bundle: Bundle, defence: Defence, threads: int) -> Oracle:
+    """Through the transformation's own gradient, by autograd in torch, on a GPU where there is one."""
+    import torch
+
     from holdfast.attacks.torch_defended import TransformedOracle
     from training.models.defended import DefendedNetwork
     from training.rebuild import rebuild
 
-    network, imt = rebuild(bundle).requires_grad_(False), bundle.manifest.imt
+    if threads:
+        torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network, imt = rebuild(bundle).requires_grad_(False).to(device), bundle.manifest.imt
     if not isinstance(network, DefendedNetwork) or imt is None:
         raise UsageError(f"{bundle.name} offers no {defence}.")
     halved = imt.halved if defence == "imt+" else None
-    return _OnTorch(TransformedOracle(network, epsilon=imt.epsilon, halved=halved, through="end-to-end"))
+    oracle = TransformedOracle(network, epsilon=imt.epsilon, halved=halved, through="end-to-end")
+    return _OnTorch(oracle, device)
 
 
 class _OnTorch:
@@ -174,8 +180,8 @@ class _OnTorch:
 
     dynamic = True
 
-    def __init__(self, oracle: Any) -> None:
-        self._oracle = oracle
+    def __init__(self, oracle: Any, device: Any) -> None:
+        self._oracle, self._device = oracle, device
 
     @property
     def classes(self) -> int:
@@ -185,7 +191,7 @@ class _OnTorch:
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """See :meth:`holdfast.attacks.oracle.Oracle.logits`."""
-        found: np.ndarray = self._oracle.logits(_tensor(images)).numpy()
+        found: np.ndarray = self._oracle.logits(self._tensor(images)).numpy(force=True)
         return found
 
     def gradient(
@@ -199,12 +205,12 @@ class _OnTorch:
         """See :meth:`holdfast.attacks.oracle.Oracle.gradient`."""
         from holdfast.attacks.oracle import GradientAnswer
 
-        others = (None if one is None else _tensor(one) for one in (targets, originals))
-        answer = self._oracle.gradient(_tensor(images), _tensor(labels), loss, *others)
-        return GradientAnswer(answer.logits.numpy(), answer.loss.numpy(), answer.gradient.numpy())
+        others = (None if one is None else self._tensor(one) for one in (targets, originals))
+        answer = self._oracle.gradient(self._tensor(images), self._tensor(labels), loss, *others)
+        found = (answer.logits, answer.loss, answer.gradient)
+        return GradientAnswer(*(one.numpy(force=True) for one in found))
 
+    def _tensor(self, array: np.ndarray) -> Any:
+        import torch
 
-def _tensor(array: np.ndarray) -> Any:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(array))
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

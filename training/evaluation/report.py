@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from holdfast.interval import wilson
 from holdfast.manifest import Defence, Figure, Manifest, ThreatModel
@@ -50,6 +51,8 @@ def figures(measured: Mapping[Measurement, Outcome], manifest: Manifest, threat:
     """All lines of one bundle in order, and behind each defence what holds under several of them.
 
     That is the worst case, and the same over AutoAttack's four and over attacks that do not know the defence.
+    The last line, where there are several defences, counts the images that hold behind all of them: what is
+    left whichever of them is served.
 
     Args:
         measured: On the same images.
@@ -65,6 +68,8 @@ def figures(measured: Mapping[Measurement, Outcome], manifest: Manifest, threat:
             kinds = {UNKNOWING: _unknowing(ours)} | kinds
         composed = (_composed(name, kind, defence, threat) for name, kind in kinds.items())
         shown += [each for each in composed if each is not None]
+    if len({what.defence for what in measured}) > 1 and (whole := _composed(WORST, measured, "all", threat)):
+        shown.append(whole)
     return shown
 
 
@@ -79,7 +84,10 @@ def _ensemble(measured: Mapping[Measurement, Outcome]) -> Mapping[Measurement, O
 
 
 def _composed(
-    name: str, measured: Mapping[Measurement, Outcome], defence: Defence, threat: ThreatModel
+    name: str,
+    measured: Mapping[Measurement, Outcome],
+    defence: Defence | Literal["all"],
+    threat: ThreatModel,
 ) -> Figure | None:
     """What holds under all of several attacks, image by image; None where there are not several."""
     worst = worst_case(measured, defence, threat)
@@ -90,7 +98,7 @@ def _composed(
         defence=defence,
         attack=" + ".join(worst.attacks),
         threat_model=threat,
-        adaptive=name != UNKNOWING,
+        adaptive=any(what.adaptive for what in measured if what.line.parameters is not None),
         accuracy=float(worst.held.mean()),
         interval=wilson(int(worst.held.sum()), len(worst.held)),
         images=len(worst.held),

@@ -14,10 +14,13 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from holdfast.bundle import WEIGHTS, Bundle
 from holdfast.version import __version__
 from training import data as datasets
 from training.data import Split
+from training.data.draws import Stream, permutation
 from training.evaluation.ledger import Entry, Ledger
 from training.evaluation.measurement import Bench, Measurement, find_source
 from training.evaluation.outcome import Outcome
@@ -31,7 +34,8 @@ class Images:
         dataset: Its name.
         root: Where the data sets lie; None for the default.
         options: Of the data set.
-        count: Only the first; None for all.
+        count: Only the first; None for all. Of images that come class after class, as many drawn at random,
+            the same ones each time.
     """
 
     dataset: str
@@ -42,12 +46,18 @@ class Images:
     def load(self) -> Loaded:
         """Read them."""
         dataset = datasets.load(self.dataset, self.root, **self.options)
-        split = dataset.test.only_exact()
-        whole = len(split)
+        split, digest = dataset.test.only_exact(), dataset.digest
+        whole, which = len(split), "first"
+        if (
+            np.diff(split.labels) >= 0
+        ).all():  # class after class, as folders are: the first are of one class
+            split = split.take(permutation(whole, seed=0, stream=Stream.MEASURED))
+            digest, which = f"{digest}-drawn", "drawn"
         if self.count is not None:
             split = split.take(slice(0, self.count))
-        part = f"first {len(split):,} of {whole:,}" if len(split) < whole else f"all {whole:,}"
-        return Loaded(split, dataset.digest, f"{self.dataset}, {part} test images, digest {dataset.digest}")
+        part = f"{which} {len(split):,} of {whole:,}" if len(split) < whole else f"all {whole:,}"
+        words = f"{dataset.name}, {part} test images, digest {dataset.digest}"
+        return Loaded(split, digest, words, dataset.classes)
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,15 @@ class Loaded:
 
     Attributes:
         split: The images.
-        digest: Of the data set that they are the first test images of.
+        digest: Of the data set that they are test images of, and of their order where it is another.
         words: What they are, for a reader.
+        classes: What the data set calls its classes.
     """
 
     split: Split
     digest: str
     words: str
+    classes: tuple[str, ...] = ()
 
 
 #: Called with a measurement, and how many of its images are done: fractions while a batch is under way.
@@ -82,7 +94,7 @@ class Runner:
         store: Where the sources of transfer attacks are looked up.
         ledgers: Where outcomes are kept.
         batch_size: Images attacked at a time, and lost where a run is killed.
-        processes: 1 measures in this process.
+        processes: 1 measures in this process; None has one for each of the devices.
         threads: CPU threads of each process; 0 for all cores.
         devices: CUDA devices, shared out over the processes; empty for what a process finds by itself.
         again: Measure anew what is known.
@@ -92,7 +104,7 @@ class Runner:
     store: Path
     ledgers: Path
     batch_size: int = 100
-    processes: int = 1
+    processes: int | None = None
     threads: int = 0
     devices: tuple[str, ...] = ()
     again: bool = False
@@ -122,7 +134,7 @@ class Runner:
             missing = ledger.missing(len(split), self.batch_size)
             progress(what, len(split) - sum(stop - start for start, stop in missing))
             tasks += [(what, start, stop) for start, stop in missing]
-        if self.processes == 1 or len(tasks) < 2:
+        if not self.devices and (self._workers == 1 or len(tasks) < 2):
             bench = bench or Bench(self.store, self.threads)
             for what, start, stop in tasks:
                 tell = _within(progress, what, stop - start)
@@ -134,6 +146,10 @@ class Runner:
                 ledgers[what].put(Entry(start, stop, measured))
                 progress(what, stop - start)
         return [ledgers[what].outcome(len(split)) for what in measurements]
+
+    @property
+    def _workers(self) -> int:
+        return self.processes or max(1, len(self.devices))
 
     def ledger(self, what: Measurement, digest: str) -> Ledger:
         """The ledger of a measurement on the images of that digest."""
@@ -159,10 +175,10 @@ class Runner:
     ) -> Iterator[tuple[Measurement, int, int, Outcome]]:
         context = multiprocessing.get_context("spawn")
         devices: Queue[str] = context.Queue()
-        for index in range(self.processes):
+        for index in range(self._workers):
             devices.put(self.devices[index % len(self.devices)] if self.devices else "")
         pool = ProcessPoolExecutor(
-            min(self.processes, len(tasks)),
+            min(self._workers, max(1, len(tasks))),
             mp_context=context,
             initializer=_start,
             initargs=(self.images, self.store, self.threads, devices),

@@ -142,6 +142,14 @@ def test_a_summary_has_a_row_for_each_bundle_and_defence(defended_store: Path, t
     assert "PGD-20" in evaluate(*names, *options)
 
 
+def test_a_headline_of_one_defence_is_of_no_other(defended_store: Path, tmp_path: Path) -> None:
+    options = ["--store", str(defended_store), "--images", "2", "--ledgers", str(tmp_path), "--no-save"]
+    found = json.loads(evaluate("judged", *options, "--headline", "--defence", "none", "--json"))
+    assert found["bundle"] == "judged/1"
+    assert {figure["defence"] for figure in found["figures"]} == {"none"}
+    assert "--headline --defence none" in found["command"]
+
+
 def defences(root: Path) -> list[str]:
     return list(Bundle.open(root / "1").manifest.defences)
 
@@ -157,6 +165,10 @@ def defences(root: Path) -> list[str]:
         (["--attack", "pgd-3,from=digits:magic"], "'magic' is no defence"),
         (["--format", "xml"], "--format is text, markdown, csv, json"),
         (["--norm", "l7"], "--norm is linf or l2"),
+        (["--norm", "l2"], "A budget of 0 in linf is none in l2"),
+        (["--attack", "square-10", "--attack", "pgd-3,loss=ftc"], "the loss ftc is of class centres"),
+        (["--attack", "pgd-3,loss=ce+manifold"], "the loss manifold is of the discriminator"),
+        (["--attack", "pgd-3,target=12"], "there is no class 12; digits/1 has 0 to 9"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_at_once(

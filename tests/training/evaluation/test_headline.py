@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from holdfast.bundle import Bundle
+from holdfast.bundle import GRADIENT, Bundle
 from holdfast.manifest import Defence, Manifest
 from training.evaluation.headline import doubts, lines
 from training.evaluation.line import Line
 from training.evaluation.measurement import Measurement
 from training.evaluation.outcome import Outcome
+from training.evaluation.report import figures
 
 
 @pytest.fixture
@@ -52,12 +53,38 @@ def test_class_centres_are_attacked_on_their_own_loss(defended_store: Path) -> N
         assert f"pgd-20,loss={loss}" in [line.name for _, line in lines(trained)]
 
 
+def test_without_a_gradient_the_headline_asks_for_answers_only(judged: Manifest) -> None:
+    files = {name: entry for name, entry in judged.files.items() if name != GRADIENT}
+    without = judged.model_copy(update={"files": files, "defences": ["none"]})
+    assert [line.name for _, line in lines(without)] == ["clean", "square", "rays-2000"]
+
+
+def test_a_worst_case_over_attacks_that_do_not_know_the_defence_says_so(judged: Manifest) -> None:
+    unknowing: dict[tuple[Defence, str], int] = {
+        ("imt", "pgd-20,from=none"): 70,
+        ("imt", "cw-20,from=none"): 60,
+    }
+    (worst,) = [
+        each
+        for each in figures(outcomes(judged, unknowing), judged, judged.threat_model)
+        if each.name == "worst case"
+    ]
+    assert not worst.adaptive
+    knowing: dict[tuple[Defence, str], int] = {("imt", "pgd-20"): 50, ("none", "pgd-20"): 80}
+    found = figures(outcomes(judged, unknowing | knowing), judged, judged.threat_model)
+    (worst,) = [each for each in found if each.name == "worst case" and each.defence == "imt"]
+    assert worst.adaptive
+    assert (found[-1].name, found[-1].defence, found[-1].accuracy) == ("worst case", "all", 0.5)
+
+
 @pytest.mark.parametrize(
     ("held", "said"),
     [
         ({("none", "pgd-20"): 70, ("none", "cw-20"): 55}, "its gradient is masked"),
         ({("none", "pgd-20"): 70, ("none", "square-100"): 60}, "square-100, which sees no gradient"),
         ({("imt", "pgd-20,from=none"): 70, ("imt", "pgd-20"): 40}, "that of not being known"),
+        ({("imt", "pgd-20,from=none"): 70, ("none", "pgd-20"): 30}, "attacked by nothing that knows it"),
+        ({("imt", "apgd-ce"): 20, ("none", "apgd-ce"): 50}, "it takes more than it gives"),
     ],
 )
 def test_a_gap_between_attacks_is_a_doubt(
@@ -75,6 +102,9 @@ def test_a_gap_between_attacks_is_a_doubt(
         {("none", "pgd-20"): 60, ("none", "square-100"): 70},
         {("imt", "pgd-20,from=none"): 70, ("imt", "pgd-20"): 65},
         {("none", "pgd-20"): 70, ("none", "square-100,epsilon=0.9"): 0},
+        {("none", "pgd-20,target=least-likely"): 90, ("none", "square-100"): 60},
+        {("none", "fgsm"): 70, ("none", "square-100"): 60},
+        {("imt", "pgd-20"): 45, ("none", "pgd-20"): 50},
     ],
 )
 def test_what_is_no_gap_is_no_doubt(judged: Manifest, held: dict[tuple[Defence, str], int]) -> None:

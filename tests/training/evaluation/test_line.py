@@ -104,6 +104,7 @@ def test_a_line_knows_its_passes() -> None:
         ("pgd-20,nonsense=1", "nonsense: Extra inputs"),
         ("pgd-20,epsilon", "'epsilon' is not key=value"),
         ("pgd-20,epsilon=lots", "lots"),
+        ("pgd-20,from=a,from=b", "says from twice"),
         ("pgd-20,through=magic", "through is bpda or end-to-end"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -170,6 +171,47 @@ def test_a_ledger_knows_which_images_are_missing(tmp_path: Path) -> None:
     assert Ledger(tmp_path, {"a": 2}).missing(2, 2) == [(0, 2)]
     again.forget()
     assert again.missing(8, 8) == [(0, 8)]
+
+
+def test_a_ledger_that_a_kill_left_empty_or_torn_is_gone_on_with(tmp_path: Path) -> None:
+    bits, norms = np.ones(1, dtype=bool), np.zeros(1, dtype=np.float32)
+    outcome = Outcome(bits, bits, ~bits, ~bits, norms, norms)
+    path = Ledger(tmp_path, {"a": 1}).path
+    path.write_text("")
+    first, second = Ledger(tmp_path, {"a": 1}), Ledger(tmp_path, {"a": 1})
+    first.put(Entry(0, 1, outcome))
+    second.put(Entry(1, 2, outcome))  # of another process, which does not know of the first
+    lines = path.read_text().splitlines()
+    assert [sorted(json.loads(line))[0] for line in lines] == ["subject", "backwards", "backwards"]
+    path.write_text("\n".join(lines)[:-9])
+    third = Ledger(tmp_path, {"a": 1})
+    assert third.missing(2, 2) == [(1, 2)]
+    third.put(Entry(1, 2, outcome))
+    assert Ledger(tmp_path, {"a": 1}).missing(2, 2) == []
+
+
+def test_of_images_that_come_class_after_class_some_of_each_are_taken(tmp_path: Path) -> None:
+    order = np.repeat(np.arange(4), 50)
+    images = np.broadcast_to(order.astype(np.uint8)[:, None, None, None], (200, 1, 4, 4))
+    for name, labels in (("sorted", order), ("mixed", order[np.arange(200) * 77 % 200])):
+        file = tmp_path / f"{name}.npz"
+        sets = {f"{which}_images": images for which in ("train", "test")}
+        sets |= {f"{which}_labels": labels for which in ("train", "test")}
+        np.savez(file, **sets)
+        some, whole = (Images(f"npz:{file}", count=count).load() for count in (40, None))
+        assert np.array_equal(some.split.labels, whole.split.labels[:40])
+        assert len(set(some.split.labels.tolist())) == 4
+        drawn = name == "sorted"
+        assert some.words.startswith(f"npz:{name}.npz, {'drawn' if drawn else 'first'} 40 of 200 test images")
+        assert some.digest.endswith("-drawn") == drawn
+        assert (some.split.images[:, 0, 0, 0] == some.split.labels).all() == drawn
+
+
+def test_there_are_as_many_processes_as_devices_unless_it_is_said() -> None:
+    images = Images("digits")
+    assert Runner(images, Path(), Path())._workers == 1
+    assert Runner(images, Path(), Path(), devices=("0", "1"))._workers == 2
+    assert Runner(images, Path(), Path(), devices=("0", "1"), processes=4)._workers == 4
 
 
 @pytest.mark.slow

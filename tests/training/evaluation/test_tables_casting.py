@@ -91,6 +91,34 @@ def test_epochs_are_told_apart_by_the_share_that_was_trained(digits: Path, tmp_p
     assert list(found.values()) == ["early/1", None, "late/1"]
 
 
+def test_a_network_that_was_trained_to_the_end_goes_before_a_newer_one_that_was_not(
+    digits: Path, tmp_path: Path
+) -> None:
+    put(digits, tmp_path, "whole", "standard", recipe={"epochs": 4})
+    put(digits, tmp_path, "half", "standard", recipe={"epochs": 8}, later=1)
+    table = on_digits("fs-1")
+    assert playing(table, Company.of([], tmp_path))["Standard"] == "whole/1"
+    assert playing(table, Company.of(["half"], tmp_path))["Standard"] == "half/1"
+
+
+def test_a_column_of_ours_that_is_crafted_elsewhere_is_crafted_there_in_every_row(
+    judged: Path, tmp_path: Path
+) -> None:
+    put(judged, tmp_path, "atld", "atld")
+    put(judged, tmp_path, "other", "standard")
+    table = widened(on_digits("atld-1"), ["pgd-3,from=other"])
+    found = planned(table, Company.of([], tmp_path))
+    lines = {row: each.lines for (row, column), each in found.items() if column == "pgd-3,from=other"}
+    assert {line for each in lines.values() for line in each} == {"pgd-3,from=other"}
+    defended = [row for row, each in lines.items() if each and "IMT" in row]
+    assert defended, "rows behind the defence are played, too"
+
+
+def test_a_folder_is_known_by_its_last_name_wherever_it_lies() -> None:
+    table = on_dataset(find("fs-1")[0], "folder:/far/away/flowers")
+    assert table.dataset == "folder:flowers"
+
+
 def test_of_several_the_newest_plays_unless_one_is_named(digits: Path, tmp_path: Path) -> None:
     put(digits, tmp_path, "old", "standard")
     put(digits, tmp_path, "old", "standard", version="2", later=1)

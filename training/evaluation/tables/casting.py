@@ -10,7 +10,8 @@ from holdfast.bundle import WEIGHTS, Bundle, ModelStore, resolve
 from holdfast.manifest import ThreatModel
 from training.evaluation.line import CLEAN, Line
 from training.evaluation.measurement import Measurement
-from training.evaluation.tables.table import Column, Player, Row, Source, Table
+from training.evaluation.tables.table import WHOLE, Column, Player, Row, Source, Table, share_trained
+from training.export.facts import public_name
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def _part(row: Row, table: Table, company: Company) -> Part:
     ]
     if not fits:
         return Part(row, None)
+    fits.sort(key=lambda bundle: share_trained(bundle.manifest) < WHOLE)  # those trained to the end first
     # Whoever is played from another directory is checked there, file by file.
     return Part(row, Bundle.open(fits[0].root), tuple(fits[1:]))
 
@@ -146,7 +148,7 @@ def plan(
         crafted = f",from={company.reference(on)}"
     elif row.defence != "none" and not row.adaptive:
         crafted = ",from=none"
-    texts = tuple(line if line == CLEAN else line + crafted for line in lines)
+    texts = tuple(line if line == CLEAN or ",from=" in line else line + crafted for line in lines)
     parsed = [Line.parse(text, threat, seed) for text in texts]
     return Planned(texts, tuple(Measurement(bundle.root, row.defence, line) for line in parsed))
 
@@ -178,6 +180,7 @@ def widened(table: Table, lines: Sequence[str]) -> Table:
 
 def on_dataset(table: Table, dataset: str | None) -> Table:
     """The table, to be played on another data set than the paper's."""
+    dataset = None if dataset is None else public_name(dataset)
     if dataset is None or dataset == table.dataset:
         return table
     note = f"Played on {dataset}, where the paper has {table.dataset}: compare rows with one another only."

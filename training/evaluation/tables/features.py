@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -71,7 +72,7 @@ class Analyst:
             return Ours(**content["ours"] | {"flags": tuple(content["ours"]["flags"])})
         ours = self._measure(quantity, line, progress)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
+        temporary = path.with_suffix(f".{os.getpid()}.part")
         temporary.write_text(
             json.dumps({"subject": self._subject(quantity, line), "ours": asdict(ours)}), encoding="utf-8"
         )

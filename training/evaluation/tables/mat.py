@@ -50,7 +50,7 @@ _THREATS: dict[str, ThreatModel] = {"cifar10": EIGHT, "mnist": MNIST}
 
 def _match_rates(dataset: str, natural: str, trades: str) -> Table:
     """Table 1, with networks as rows instead of columns."""
-    found = (("Clean", "clean"), ("PGD", _PGD[dataset]), ("DDN", "ddn"))
+    found = (("Clean", "clean"), ("PGD", _PGD[dataset]), ("DDN", "ddn,epsilon=none"))
     return Table(
         f"mat-1-{dataset}",
         "Match rates: images whose class is that of the nearest cluster of features",
@@ -88,8 +88,8 @@ def _robustness(dataset: str, natural: str, at: str, trades: str, values: Sequen
         dataset,
         (
             *columns(f"Clean=clean PGD={_PGD[dataset]}"),
-            Column("C&W", ("cw-l2-100",), "norm"),
-            Column("DDN", ("ddn",), "norm"),
+            Column("C&W", ("cw-l2-100,epsilon=none",), "norm"),
+            Column("DDN", ("ddn,epsilon=none",), "norm"),
         ),
         (
             row("Natural", natural, STANDARD),

@@ -73,7 +73,8 @@ class Player:
         method: Its name in recipes.
         options: Of the method, each with its value or a bound. A recipe that does not name one has the
             method's default.
-        share: Of its recipe's epochs that the network was trained for; None for any.
+        share: Of its recipe's epochs that the network was trained for; None for any, all of them if there is
+            a choice.
     """
 
     method: str
@@ -86,13 +87,7 @@ class Player:
             return False
         if not all(_is(_option(manifest, name), wanted) for name, wanted in self.options):
             return False
-        if self.share is None:
-            return True
-        epochs = manifest.recipe.get("epochs")
-        trained = manifest.training
-        if epochs is None or trained is None:
-            return False
-        return bool(abs(trained.epochs / epochs - self.share) < 0.02)
+        return self.share is None or abs(share_trained(manifest) - self.share) < 0.02
 
     def __str__(self) -> str:
         options = ", ".join(
@@ -102,6 +97,16 @@ class Player:
         share = "" if self.share is None else f"{self.share:.0%} of the epochs"
         within = "; ".join(part for part in (options, share) if part)
         return f"{self.method} ({within})" if within else self.method
+
+
+#: From this share of its epochs on, a network was trained to the end.
+WHOLE = 0.98
+
+
+def share_trained(manifest: Manifest) -> float:
+    """The share of its recipe's epochs that a network was trained for; 1 where nobody can know."""
+    epochs, trained = manifest.recipe.get("epochs"), manifest.training
+    return 1.0 if not epochs or trained is None else trained.epochs / epochs
 
 
 def player(method: str, share: float | None = None, **options: str | float | Above) -> Player:

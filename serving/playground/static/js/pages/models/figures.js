@@ -8,6 +8,12 @@ const MANY = 100;
 /** Evaluations, the newest first. */
 export const newestFirst = (model) => [...model.evaluations].sort((a, b) => Date.parse(b.date) - Date.parse(a.date));
 
+/** Those on the data set that the model is of: others say nothing that compares with other models. */
+const ownEvaluations = (model) => {
+  const name = model.dataset.name;
+  return newestFirst(model).filter(({ dataset }) => name === "unknown" || dataset === name || dataset.startsWith(`${name}, `));
+};
+
 /** Accuracy under an attack with a budget. Without one, every image falls in the end, and the norm is what counts. */
 export const isRobust = (figure) => figure.attack !== null && figure.threat_model !== null;
 
@@ -30,7 +36,7 @@ const least = (found, by) => found.reduce((low, each) => (low && by(low) <= by(e
  */
 export function claim(model, defence) {
   const own = within(model.threat_model);
-  const evaluations = newestFirst(model).map((evaluation) => ({ evaluation, figures: evaluation.figures.filter((each) => each.defence === defence) }));
+  const evaluations = ownEvaluations(model).map((evaluation) => ({ evaluation, figures: evaluation.figures.filter((each) => each.defence === defence) }));
   const clean = least(evaluations.flatMap((each) => each.figures).filter((each) => each.attack === null), (each) => -each.images);
   const attacked = evaluations.map(({ evaluation, figures }) => ({ evaluation, counted: figures.filter(isRobust) })).filter((each) => each.counted.length);
   const ours = attacked.map((each) => ({ ...each, counted: each.counted.filter(own) })).filter((each) => each.counted.length);
