@@ -1,4 +1,4 @@
-"""``holdfast evaluate --summary``: bundles beside one another, a row for each of their defences."""
+"""``holdfast evaluate --summary``: bundles beside one another, a row for each defence and one for all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from holdfast import console
 from holdfast.bundle import Bundle
@@ -32,7 +33,7 @@ class _Row:
 
     bundle: Bundle
     threat: ThreatModel
-    defence: Defence
+    defence: Defence | Literal["all"]
     figures: dict[str, Figure]
     evaluation: Evaluation
 
@@ -88,7 +89,8 @@ def _print(text: str) -> None:
 
 
 def _rows(bundle: Bundle, threat: ThreatModel, evaluation: Evaluation) -> Iterator[_Row]:
-    for defence in bundle.manifest.defences:
+    defences: list[Defence | Literal["all"]] = [*bundle.manifest.defences, "all"]
+    for defence in defences:
         figures = {
             figure.name: figure
             for figure in evaluation.figures

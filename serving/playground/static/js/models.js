@@ -21,4 +21,5 @@ export const DEFENCES = {
   "imt+": { name: "IMT+", says: "As IMT; half as far where the discriminator is in doubt." },
 };
 
-export const defenceName = (defence) => DEFENCES[defence]?.name || defence;
+/** What people call a defence; `all` is of worst cases over every one of a model's. */
+export const defenceName = (defence) => DEFENCES[defence]?.name || (defence === "all" ? "Every one of them" : defence);
