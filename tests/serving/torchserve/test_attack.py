@@ -44,7 +44,7 @@ def client(attacking: TorchServe, archived_store: Path) -> Iterator[httpx.Client
         "HOLDFAST_BACKEND": "torchserve",
         "HOLDFAST_TORCHSERVE_URL": attacking.url,
         "HOLDFAST_ATTACK_BUDGET": "1e9",
-        "HOLDFAST_ATTACK_DEADLINE": "20",
+        "HOLDFAST_ATTACK_DEADLINE": "12",
     }
     with (
         running_gateway(archived_store, **settings) as url,
