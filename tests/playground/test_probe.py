@@ -21,7 +21,7 @@ from support.browser import Watch, violations
 from holdfast.attacks.catalogue import catalogue
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Route
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
@@ -117,6 +117,29 @@ async def test_a_file_that_is_no_image_is_refused_with_what_is_needed(page: Page
     await give(page, "drop", b"words", "notes.txt", "text/plain")
     await page.get_by_text("That is no image").wait_for()
     await page.get_by_text("0001-ship.png").wait_for()
+
+
+async def test_an_example_that_comes_late_does_not_replace_what_was_chosen_since(page: Page) -> None:
+    await open_probe(page)
+    asked, wanted = anyio.Event(), anyio.Event()
+
+    async def late(route: Route) -> None:
+        if route.request.resource_type == "fetch":  # not its button's picture
+            asked.set()
+            await wanted.wait()
+        await route.continue_()
+
+    await page.route("**/0003-airplane.png", late)
+    await page.get_by_title("airplane").first.click()
+    await asked.wait()
+    await give(page, "drop", (IMAGES / "horse.png").read_bytes(), "horse.png", "image/png")
+    await page.get_by_text("horse.png", exact=True).wait_for()
+    async with page.expect_response("**/0003-airplane.png") as waiting:
+        wanted.set()
+    await (await waiting.value).finished()
+    await anyio.sleep(0.3)
+    assert await page.get_by_text("horse.png", exact=True).is_visible()
+    assert not await page.get_by_text("0003-airplane.png", exact=True).is_visible()
 
 
 async def test_a_damaged_image_shows_what_the_server_says_of_it(page: Page, watch: Watch) -> None:
