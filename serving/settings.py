@@ -28,6 +28,24 @@ def _split(value: object) -> object:
 #: Several values in one variable, between commas or blanks.
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
+
+def _strip(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _end_line(value: object) -> object:
+    return value.rstrip("\r\n") if isinstance(value, str) else value
+
+
+#: Around what is read from a file, as a container's secrets are, there may be blanks and the end of a line.
+Stripped = BeforeValidator(_strip)
+#: Blanks may be part of a password.
+Line = BeforeValidator(_end_line)
+
+#: What is wrong with these is said without them: a log is read by more people than may know a password.
+_SECRET = frozenset({"jobs_database", "oip_key", "tls_key_password"})
+
+_USERINFO = re.compile(r"^(\w+://)?.*@", re.DOTALL)
 _ORIGIN = re.compile(r"\*|https?://[^/\s@?#]+")
 
 
@@ -63,7 +81,7 @@ class Settings(BaseSettings):
         Path | None, Field(description="PEM file of its private key, if that is not in the same file.")
     ] = None
     tls_key_password: Annotated[
-        SecretStr | None, Field(description="What the private key is encrypted with, if it is.")
+        SecretStr | None, Line, Field(description="What the private key is encrypted with, if it is.")
     ] = None
     cors_origins: Annotated[
         Words, Field(description="Origins whose pages may call, e.g. https://a.example,https://b.example.")
@@ -82,12 +100,15 @@ class Settings(BaseSettings):
     ] = ""
     backend: Annotated[BackendName, Field(description="What runs the models.")] = "onnxruntime"
     torchserve_url: Annotated[
-        str, Field(pattern=r"^https?://[^/\s]+/?$", description="TorchServe's inference address.")
+        str,
+        Stripped,
+        Field(pattern=r"^https?://([^/\s@]*@)?[^/\s@]+/?$", description="TorchServe's inference address."),
     ] = "http://127.0.0.1:8080"
     oip_url: Annotated[
         str,
+        Stripped,
         Field(
-            pattern=r"^https?://[^/\s]+(/[^\s?#]*)?$",
+            pattern=r"^https?://([^/\s@]*@)?[^/\s@]+(/[^\s?#]*)?$",
             description="Address of a server of the Open Inference Protocol, without /v2.",
         ),
     ] = "http://127.0.0.1:8080"
@@ -96,7 +117,9 @@ class Settings(BaseSettings):
         Field(description="What it calls a model: NAME[/VERSION][:DEFENCE]=NAME[/VERSION], and more."),
     ] = ()
     oip_max_images: Annotated[int, Field(ge=1, description="Most images that it takes at once.")] = 64
-    oip_key: Annotated[SecretStr | None, Field(description="The key that it asks for, if it does.")] = None
+    oip_key: Annotated[
+        SecretStr | None, Stripped, Field(description="The key that it asks for, if it does.")
+    ] = None
     backend_patience: Annotated[
         float,
         Field(gt=0, le=3600, description="Time for which a server elsewhere may answer nothing at all."),
@@ -167,6 +190,7 @@ class Settings(BaseSettings):
 
     jobs_database: Annotated[
         str,
+        Stripped,
         Field(
             pattern=r"^(sqlite:///[^?]+|postgres(ql)?(\+psycopg)?://.+)$",
             description="Where jobs are kept: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
@@ -275,8 +299,8 @@ class Settings(BaseSettings):
         for origin in self.cors_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(
-                    f"{PREFIX}CORS_ORIGINS has {origin!r}: an origin is https://host or https://host:port, "
-                    "with nothing after it, or * for all"
+                    f"{PREFIX}CORS_ORIGINS has {_shown(origin)}: an origin is https://host or "
+                    "https://host:port, with nothing after it, or * for all"
                 )
         return self
 
@@ -302,4 +326,12 @@ def _complaint(error: Any, given: dict[str, Any]) -> str:
         return f"{message}."
     field = str(error["loc"][0])
     name = f"--{field.replace('_', '-')}" if field in given else PREFIX + field.upper()
-    return f"{name} is {error['input']!r}: {message[0].lower()}{message[1:]}."
+    reason = f"{message[0].lower()}{message[1:]}."
+    if field in _SECRET:
+        return f"{name} cannot be used, and is not shown because it may hold a password: {reason}"
+    return f"{name} is {_shown(error['input'])}: {reason}"
+
+
+def _shown(value: object) -> str:
+    """A value as it may be logged: of an address, without who asks and by which password."""
+    return repr(_USERINFO.sub(r"\1…@", value) if isinstance(value, str) else value)

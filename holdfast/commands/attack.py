@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from holdfast.commands.options import DEFAULT_STORE, StoreOption
+from holdfast.commands.options import DEFAULT_STORE, StoreOption, written
 from holdfast.commands.remote.connection import ServerOption
 from holdfast.errors import UsageError
 
@@ -49,8 +49,22 @@ def _print_schema(name: str | None) -> None:
     raise typer.Exit
 
 
+#: Parameters of what is done on this machine, which mean nothing to a gateway.
+_ONLY_HERE = (
+    "transfer_from",
+    "eot",
+    "labels_from",
+    "float_images",
+    "cost",
+    "store",
+    "batch_size",
+    "threads",
+)
+
+
 @app.command()
 def attack(
+    context: typer.Context,
     bundle: Annotated[
         str | None,
         typer.Argument(
@@ -178,8 +192,7 @@ def attack(
     named = {"epsilon": epsilon, "norm": norm, "steps": steps, "seed": seed, "target": target}
     options = {name: value for name, value in named.items() if value is not None}
     if server is not None:
-        here = {"--transfer-from": transfer_from, "--eot": eot, "--labels-from": labels_from, "--cost": cost}
-        _refuse_with_server([name for name, value in {**here, "--float": float_images}.items() if value])
+        _refuse_with_server(written(context, *_ONLY_HERE))
         from holdfast.commands.remote.attack import RemoteAttacks, attack_there
 
         asked = RemoteAttacks(

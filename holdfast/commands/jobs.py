@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holdfast.commands.options import written
 from holdfast.commands.remote.connection import as_json, connected
 from holdfast.errors import UsageError
 
@@ -49,6 +50,7 @@ def jobs() -> None:
 
 @app.command()
 def create(
+    context: typer.Context,
     images: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -90,6 +92,8 @@ def create(
     """Begin a job: every attack on every model behind every defence, over all images."""
     if not models:
         raise UsageError("Say which model to attack: --model NAME.", hint="'holdfast models --server' lists.")
+    if dataset is None and (names := written(context, "first", "count")):
+        raise UsageError(f"{names[0]} is of a data set.", hint="Say which of the gateway's: --dataset NAME.")
     parameters = dict(_setting(each) for each in settings or [])
     with connected(server) as client:
         from holdfast_client import DatasetChoice, ModelChoice

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.bundle import CARD, MANIFEST, Bundle, BundleError, ModelStore, resolve
-from holdfast.commands.options import DEFAULT_STORE, StoreOption
+from holdfast.commands.options import DEFAULT_STORE, StoreOption, written
 from holdfast.commands.remote.connection import ServerOption
 from holdfast.errors import UsageError
 from holdfast.figures import clean_figure, doubts, robust_figure
@@ -24,6 +24,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def models(
+    context: typer.Context,
     name: Annotated[
         str | None,
         typer.Argument(
@@ -45,8 +46,8 @@ def models(
     if server is not None:
         from holdfast.commands.remote.models import list_there, show_there
 
-        if verify:
-            raise UsageError("--verify is about files here, and a gateway's are elsewhere.")
+        if names := written(context, "store", "verify"):
+            raise UsageError(f"{names[0]} is about files here, and a gateway's are elsewhere.")
         if name is None:
             list_there(server, json=json)
         else:

@@ -20,7 +20,7 @@ class Connection:
 
     Args:
         title: What messages and traces call the server.
-        url: The server's address.
+        url: The server's address; a user and password in it are sent, and shown nowhere.
         kept: Connections that are kept open for the next requests.
         headers: Asked for headers to send along with every request, e.g. the id of the one being answered.
     """
@@ -33,13 +33,18 @@ class Connection:
         kept: int,
         headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        self.url = url.rstrip("/")
+        self._base = url.rstrip("/")
         self._title = title
         self._kept = kept
         self.headers = headers
         self._tls: ssl.SSLContext | None = None
         self._client: httpx.AsyncClient | None = None
         self._is_open = False
+
+    @property
+    def url(self) -> str:
+        """The server's address, to be shown."""
+        return _shown(httpx.URL(self._base))
 
     async def open(self) -> None:
         """Be ready to send requests; the first of them connects."""
@@ -78,7 +83,7 @@ class Connection:
             httpx.HTTPError: There is no response.
         """
         client = self._open()
-        with tracing.call(self._title, str(request.url)):
+        with tracing.call(self._title, _shown(request.url)):
             request.headers.update(tracing.headers())
             try:
                 response = await client.send(request, stream=True)
@@ -107,9 +112,14 @@ class Connection:
 
     def _new(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            base_url=self.url,
+            base_url=self._base,
             verify=True if self._tls is None else self._tls,
             timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._kept),
             trust_env=False,  # what proxies browsers is nothing to a server and its backend
         )
+
+
+def _shown(url: httpx.URL) -> str:
+    """An address for messages and traces, without who asks and by which password."""
+    return str(url.copy_with(userinfo=b""))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from holdfast.commands.options import DEFAULT_STORE, StoreOption
+from holdfast.commands.options import DEFAULT_STORE, StoreOption, written
 from holdfast.commands.remote.connection import ServerOption
 from holdfast.errors import UsageError
 from holdfast.image_files import find_images, read_image
@@ -33,6 +33,7 @@ _BAR_WIDTH = 32
 
 @app.command()
 def classify(
+    context: typer.Context,
     images: Annotated[
         list[Path],
         typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP files, or directories of them."),
@@ -62,6 +63,8 @@ def classify(
     An image that cannot be used does not stop the others: it is reported, and the exit code is 1 in the end.
     """
     if server is not None:
+        if written(context, "store"):
+            raise UsageError("--store is about files here, and a gateway's are elsewhere.")
         from holdfast.commands.remote.classify import classify_there
 
         classify_there(server, images, model=model, defence=defence, top_k=top_k, json=json)

@@ -52,10 +52,11 @@ class Database:
     def __init__(self, url: str) -> None:
         try:
             self._url = _with_driver(sa.make_url(url))
-        except ArgumentError:
+        except (ArgumentError, ValueError):  # a port that is no number, which may be the end of a password
             raise UsageError(
                 "HOLDFAST_JOBS_DATABASE is no address of a database.",
-                hint="Write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
+                hint="Write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME, and in a password "
+                "%40 for @, %3A for :, %2F for / and %25 for %.",
             ) from None
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self.engine = self._make_engine()
@@ -208,6 +209,8 @@ def quieten() -> None:
 
 def _with_driver(url: sa.URL) -> sa.URL:
     name = url.get_backend_name()
+    if "@" in (url.host or ""):  # or the end of a password would be looked up as a name, and logged as one
+        raise ArgumentError(name)
     if name in ("postgresql", "postgres"):
         # A database of no encoding, as one is where there was no locale, would answer in bytes.
         encoding = {"client_encoding": "utf8"} | dict(url.query)

@@ -246,10 +246,41 @@ def test_images_are_attacked_there(
     assert results[0]["attack"]["parameters"]["steps"] == 5
     assert [each["outcome"] for each in results] == ["held", "fooled", "held", "fooled"]
     assert len(list((tmp_path / "out").rglob("adversarial/*/*.png"))) == 4
-    outcome = invoke(capsys, "attack", "tiny", images, "--server", url, "--cost")
-    assert outcome.code == 2
-    assert "--cost is for attacks on this machine" in outcome.err
     assert "held" in invoke(capsys, "attack", "tiny", images, "--server", url).out
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--transfer-from", "other"),
+        ("--eot", "2"),
+        ("--labels-from", "folder"),
+        ("--float",),
+        ("--cost",),
+        ("--store", "model_store"),
+        ("--batch-size", "32"),
+        ("--threads", "0"),
+    ],
+    ids=lambda option: option[0],
+)
+def test_what_is_for_this_machine_is_refused_with_a_server_even_where_it_is_the_default(
+    capsys: pytest.CaptureFixture[str], images: Path, option: tuple[str, ...]
+) -> None:
+    outcome = invoke(capsys, "attack", "tiny", images, *option, "--server", "http://127.0.0.1:1")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"{option[0]} is for attacks on this machine" in outcome.err
+
+
+@pytest.mark.parametrize("command", ["classify", "models"])
+def test_store_is_refused_with_a_server_and_that_of_the_environment_is_not(
+    capsys: pytest.CaptureFixture[str], url: str, images: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [command, *([str(images)] if command == "classify" else []), "--server", url]
+    outcome = invoke(capsys, *asked, "--store", "model_store")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--store is about files here" in outcome.err
+    monkeypatch.setenv("HOLDFAST_MODEL_STORE", "model_store")
+    assert invoke(capsys, *asked).code == 0
 
 
 def test_job_is_begun_followed_read_and_deleted(url: str, images: Path, tmp_path: Path) -> None:
@@ -276,6 +307,13 @@ def test_job_needs_a_model_and_images(url: str) -> None:
         jobs("create", "--server", url)
     with pytest.raises(UsageError, match="images or a data set"):
         jobs("create", "--model", "tiny", "--server", url)
+
+
+@pytest.mark.parametrize("option", [("--first", "5"), ("--first", "0"), ("--count", "2")])
+def test_part_of_a_data_set_is_none_of_images(url: str, images: Path, option: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match=f"{option[0]} is of a data set") as caught:
+        jobs("create", images, "--model", "tiny", *option, "--server", url)
+    assert "--dataset NAME" in caught.value.hint
 
 
 def test_gateway_that_is_not_there_is_an_error_of_one_line(

@@ -155,6 +155,15 @@ def test_prometheus_reads_the_gateway_and_our_alerts(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("named", "allowed"),
+    [("", ["gateway"]), ("api.example,www.example", ["gateway", "api.example", "www.example"])],
+)
+def test_gateway_answers_prometheus_whatever_else_it_is_called(named: str, allowed: list[str]) -> None:
+    gateway = load(HOLDFAST_ALLOWED_HOSTS=named)["services"]["gateway"]
+    assert list(settings_of(gateway["environment"]).allowed_hosts) == allowed
+
+
 def test_grafana_finds_prometheus_and_the_dashboard(services: dict[str, dict[str, Any]]) -> None:
     provisioning = ROOT / "deploy" / "grafana" / "provisioning"
     (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import zipfile
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from anyio import run_process
 from support.browser import NewPage, Watch, violations
 from support.campaigns import STRONG_GREEN, WEAK_RED, colours
 from support.gateway_process import gateway_process
@@ -157,6 +159,24 @@ async def test_data_set_is_attacked_as_the_address_says_and_the_command_says_the
     begun = httpx.get(f"{url}/v1/jobs/{await begin(page)}").json()
     for job in (said, begun):
         assert (job["labels"], job["images"], job["runs"][0]["attack"]) == ("folder", 2, "pgd")
+
+
+async def test_command_for_files_says_the_same_whatever_they_and_the_campaign_are_called(
+    page: Page, url: str, tmp_path: Path
+) -> None:
+    named = [png(name, solid_png("red")) for name in ("red;type=a.png", "red, 'green'.png", 'red "2".png')]
+    for each in named:
+        (tmp_path / each["name"]).write_bytes(each["buffer"])
+    await compose(page, *named, Name='@before; after, it\'s "done"')
+    await page.get_by_label("The labels are").select_option("model")
+    await page.locator("summary", has_text="The same with curl").click()
+    text = await page.locator(".snippet pre").text_content()
+    assert text is not None
+    said = json.loads((await run_process(["bash", "-c", text], cwd=tmp_path)).stdout)
+    begun = httpx.get(f"{url}/v1/jobs/{await begin(page)}").json()
+    for job in (said, begun):
+        assert (job["name"], job["labels"]) == ('@before; after, it\'s "done"', "model")
+        assert (job["images"], job["runs"][0]["attack"]) == (3, "fgsm")
 
 
 async def test_folder_that_is_dropped_says_by_its_folders_what_the_images_are(

@@ -16,16 +16,19 @@ import httpx
 import pytest
 from anyio import run_process
 from PIL import Image
-from support.browser import Watch, violations
+from support.browser import NewPage, Watch, violations
+from support.gateway_process import gateway_process
+from support.tiny import CLASSES, make_tiny_bundle, solid_png
 
 from holdfast.attacks.catalogue import catalogue
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Browser, Page, Route
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
-IMAGES = Path(__file__).parents[2] / "examples" / "images"
+ROOT = Path(__file__).parents[2]
+IMAGES, MODELS = ROOT / "examples" / "images", ROOT / "model_store"
 
 #: As short as each attack may be: here its form and its way to the server are tried.
 SHORT = {
@@ -117,6 +120,29 @@ async def test_a_file_that_is_no_image_is_refused_with_what_is_needed(page: Page
     await give(page, "drop", b"words", "notes.txt", "text/plain")
     await page.get_by_text("That is no image").wait_for()
     await page.get_by_text("0001-ship.png").wait_for()
+
+
+async def test_an_example_that_comes_late_does_not_replace_what_was_chosen_since(page: Page) -> None:
+    await open_probe(page)
+    asked, wanted = anyio.Event(), anyio.Event()
+
+    async def late(route: Route) -> None:
+        if route.request.resource_type == "fetch":  # not its button's picture
+            asked.set()
+            await wanted.wait()
+        await route.continue_()
+
+    await page.route("**/0003-airplane.png", late)
+    await page.get_by_title("airplane").first.click()
+    await asked.wait()
+    await give(page, "drop", (IMAGES / "horse.png").read_bytes(), "horse.png", "image/png")
+    await page.get_by_text("horse.png", exact=True).wait_for()
+    async with page.expect_response("**/0003-airplane.png") as waiting:
+        wanted.set()
+    await (await waiting.value).finished()
+    await anyio.sleep(0.3)
+    assert await page.get_by_text("horse.png", exact=True).is_visible()
+    assert not await page.get_by_text("0003-airplane.png", exact=True).is_visible()
 
 
 async def test_a_damaged_image_shows_what_the_server_says_of_it(page: Page, watch: Watch) -> None:
@@ -236,6 +262,47 @@ async def test_the_other_models_are_attacked_alike(page: Page) -> None:
     assert {"pgd-at-cifar10", "standard-cifar10", "fs-cifar10", "atld-cifar10"} <= models.keys()
     assert "held" in models["pgd-at-cifar10"]
     assert "fooled" in models["standard-cifar10"]
+
+
+async def label_sent(page: Page) -> str | None:
+    """Attack, and return the class that the request says the image is of."""
+    async with page.expect_request(lambda request: "/attack?" in request.url) as waiting:
+        await page.get_by_role("button", name="Attack", exact=True).click()
+    await page.locator(".outcome .verdict-box").wait_for()
+    sent: str | None = httpx.URL((await waiting.value).url).params.get("label")
+    return sent
+
+
+async def test_a_class_that_was_chosen_is_not_sent_where_it_is_not_meant(
+    browser: Browser, new_page: NewPage, tmp_path: Path
+) -> None:
+    for name in ("pgd-at-cifar10", "standard-cifar10"):
+        shutil.copytree(MODELS / name, tmp_path / "store" / name)
+    make_tiny_bundle(tmp_path / "store")
+    jobs = f"sqlite:///{tmp_path}/jobs.sqlite"
+    unsaid = "document.querySelector('#attack-label').value === 'known'"
+    with gateway_process(tmp_path / "store", HOLDFAST_JOBS_DATABASE=jobs) as process:
+        page = await new_page(process.url)
+        await open_probe(page, "pgd-at-cifar10")
+        assert await label_sent(page) == "ship"
+        await page.get_by_text("More settings").click()
+        label, model = page.get_by_label("The image is of"), page.get_by_label("Model", exact=True)
+        await label.select_option("cat")
+        # It is still the same image, and the other model has the same classes.
+        async with page.expect_response("**/v1/models/standard-cifar10/**/classify*"):
+            await model.select_option("standard-cifar10")
+        assert await label_sent(page) == "cat"
+        # This one has others, and what the image is labelled is none of them either.
+        await model.select_option("tiny")
+        await label.locator("option", has_text=CLASSES[-1]).wait_for(state="attached")
+        assert await label.locator("option").all_inner_texts() == ["what the model says it is", *CLASSES]
+        await until(page, unsaid)
+        assert await label_sent(page) is None
+        # And a class is said of one image, not of the next.
+        await label.select_option("green")
+        await give(page, "drop", solid_png("red"), "red.png", "image/png")
+        await page.get_by_text("red.png", exact=True).wait_for()
+        await until(page, unsaid)
 
 
 async def test_an_attack_that_runs_can_be_stopped(page: Page) -> None:

@@ -82,6 +82,56 @@ def test_bad_value_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch, n
     assert "holdfast serve --settings" in caught.value.hint
 
 
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JOBS_DATABASE", f"postgresql+asyncpg://holdfast:{SECRET}@db/holdfast"),
+        ("JOBS_DATABASE", f"holdfast:{SECRET}@db/holdfast"),
+        ("TORCHSERVE_URL", f"http://holdfast:{SECRET}@torchserve/path"),
+        ("TORCHSERVE_URL", f"http://holdfast:p@{SECRET}@torchserve"),
+        ("OIP_URL", f"ftp://holdfast:{SECRET}@oip"),
+        ("OIP_URL", f"holdfast:{SECRET} @oip"),
+        ("CORS_ORIGINS", f"https://holdfast:{SECRET}@page.example"),
+    ],
+)
+def test_password_in_a_bad_value_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"HOLDFAST_{name}", value)
+    with pytest.raises(UsageError) as caught:
+        load_settings()
+    assert caught.value.message.startswith(f"HOLDFAST_{name} ")
+    assert SECRET not in caught.value.message
+    assert "should match" in caught.value.message or "…@page.example" in caught.value.message
+
+
+def test_password_given_as_an_option_is_not_shown_either() -> None:
+    with pytest.raises(UsageError, match="--jobs-database cannot be used") as caught:
+        load_settings(jobs_database=f"mysql://holdfast:{SECRET}@db/holdfast")
+    assert SECRET not in caught.value.message
+
+
+def test_end_of_the_line_of_a_file_is_no_part_of_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("JOBS_DATABASE", f"postgresql://holdfast:{SECRET}@db/holdfast\n"),
+        ("OIP_KEY", f"{SECRET}\r\n"),
+        ("OIP_URL", " http://oip:8000\n"),
+        ("TORCHSERVE_URL", f"http://holdfast:{SECRET}@torchserve/\n"),
+        ("TLS_KEY_PASSWORD", f" {SECRET} \n"),
+        ("TLS_CERTIFICATE", "certificate.pem"),
+    ):
+        monkeypatch.setenv(f"HOLDFAST_{name}", value)
+    settings = load_settings()
+    assert settings.jobs_database == f"postgresql://holdfast:{SECRET}@db/holdfast"
+    assert settings.oip_url == "http://oip:8000"
+    assert settings.torchserve_url == f"http://holdfast:{SECRET}@torchserve/"
+    assert settings.oip_key is not None
+    assert settings.oip_key.get_secret_value() == SECRET
+    assert settings.tls_key_password is not None
+    assert settings.tls_key_password.get_secret_value() == f" {SECRET} "
+
+
 def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_PORT", "x")
     monkeypatch.setenv("HOLDFAST_QUEUE", "y")

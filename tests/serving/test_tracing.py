@@ -106,7 +106,7 @@ async def test_what_runs_the_model_goes_on_with_the_trace_and_the_request_id(
         seen.append(request.headers)
         return httpx.Response(500, json={})
 
-    url = "http://torchserve.test"
+    url = "http://holdfast:s3cr3t@torchserve.test"
     backend = TorchServeBackend(ModelStore(tiny_store), url, headers=lambda: {"X-Request-Id": "the-id"})
 
     def connect(_: Connection) -> httpx.AsyncClient:
@@ -125,6 +125,11 @@ async def test_what_runs_the_model_goes_on_with_the_trace_and_the_request_id(
     expected = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
     assert seen[0]["traceparent"] == expected
     assert seen[0]["x-request-id"] == "the-id"
+    assert seen[0]["authorization"].startswith(
+        "Basic "
+    )  # what a proxy before it asks for, and no trace shows
+    assert call.attributes is not None
+    assert call.attributes["url.full"] == "http://torchserve.test/predictions/tiny/1"
     await backend._connection.close()
 
 

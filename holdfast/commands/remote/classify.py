@@ -14,9 +14,15 @@ from holdfast.image_files import find_images
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from holdfast_client import Prediction
+    from holdfast_client import Holdfast, Prediction
+    from holdfast_client import HoldfastError as ClientError
 
 _BAR_WIDTH = 32
+
+#: Images after which it is known whether the gateway answers at all: as many as the client sends at a time.
+_FIRST = 8
+#: Images between two looks at what came.
+_MANY = 64
 
 
 def classify_there(
@@ -35,10 +41,7 @@ def classify_there(
     with connected(server) as client:
         from holdfast_client import Prediction
 
-        answers = client.classify_many(paths, model=model, defence=defence, top_k=top_k, return_errors=True)
-        for answer in answers:
-            if isinstance(answer, Exception) and not is_about_one_image(answer):
-                raise answer
+        answers = _classify(client, paths, model=model, defence=defence, top_k=top_k)
     described: list[dict[str, Any]] = []
     failed = 0
     for path, answer in zip(paths, answers, strict=True):
@@ -58,6 +61,26 @@ def classify_there(
         if len(paths) > 1:
             stderr.print(f"{failed} of {len(paths)} images could not be classified.", soft_wrap=True)
         raise typer.Exit(1)
+
+
+def _classify(client: Holdfast, paths: Sequence[Path], **options: Any) -> list[Prediction | ClientError]:
+    """A prediction for each image, or the error in its place.
+
+    Raises:
+        HoldfastError: As long as nothing succeeded, what is no fault of one image: the others are not tried.
+    """
+    from holdfast_client import Prediction
+
+    answers: list[Prediction | ClientError] = []
+    while len(answers) < len(paths):
+        some = paths[len(answers) :][: _MANY if answers else _FIRST]
+        answers += client.classify_many(some, return_errors=True, **options)
+        if any(isinstance(each, Prediction) for each in answers):
+            continue  # a connection that is lost after that is one image's
+        for answer in answers:
+            if isinstance(answer, Exception) and not is_about_one_image(answer):
+                raise answer
+    return answers
 
 
 def _table(prediction: Prediction) -> Table:

@@ -169,6 +169,13 @@ async def test_a_server_that_is_not_there_is_an_error_that_says_where_it_was_exp
     assert "HOLDFAST_OIP_URL" in caught.value.hint
 
 
+async def test_a_password_in_its_address_is_not_in_the_error(tiny_store: Path) -> None:
+    port = free_port()
+    backend = backend_of(tiny_store, f"http://holdfast:s3cr3t@127.0.0.1:{port}", start_timeout=0.2)
+    with pytest.raises(UnavailableError, match=f"at http://127.0.0.1:{port} cannot be reached"):
+        await backend.start()
+
+
 async def test_a_server_that_is_busy_says_when_to_come_back(tiny_store: Path) -> None:
     with running_gateway(tiny_store, HOLDFAST_MAX_REQUESTS="1") as url:
         async with running(backend_of(tiny_store, url)) as backend:

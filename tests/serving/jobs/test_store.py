@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from support.jobs import Backlog
 from support.postgres import PostgresServer
 
+from holdfast.errors import UsageError
 from serving.jobs.database import Database
 from serving.jobs.errors import StorageError
 from serving.jobs.plan import MOST_CHUNKS
@@ -198,6 +199,14 @@ def same_attack(count: int) -> list[dict[str, Any]]:
         {"attack": "pgd", "name": f"pgd-{n}", "parameters": {"steps": 5_000, "epsilon": "1/255"}}
         for n in range(count)
     ]
+
+
+@pytest.mark.parametrize("password", ["half@s3cr3t", "half@other:s3cr3t"])
+def test_password_that_is_not_escaped_is_refused_and_not_shown(password: str) -> None:
+    with pytest.raises(UsageError, match="no address of a database") as caught:
+        Database(f"postgresql://holdfast:{password}@db/holdfast")
+    assert "s3cr3t" not in str(caught.value)
+    assert "%40 for @" in caught.value.hint
 
 
 def test_jobs_are_kept_in_a_database_of_no_encoding(postgres: PostgresServer, tiny_store: Path) -> None:

@@ -4,6 +4,8 @@
 const FILES = 30;
 
 const quote = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
+// Of a form's files, curl would take what is behind ; for a type and what is behind , for another file.
+const file = (name) => `"${String(name).replace(/["\\]/g, "\\$&")}"`;
 const python = (value) => JSON.stringify(String(value));
 
 function literal(value) {
@@ -36,9 +38,9 @@ export function campaignCurl(request, names, { address, secured }) {
   const body = JSON.stringify(request);
   const target = `${ask(secured)} \\\n  ${quote(`${address}/v1/jobs`)}`;
   if (request.dataset) return `curl -s -H 'Content-Type: application/json' -d ${quote(body)}${target}`;
-  const files = names.slice(0, FILES).map((name) => ` \\\n  -F ${quote(`images=@${name}`)}`);
-  if (names.length > FILES) files.push(` \\\n  -F ${quote("images=@…")}`);
-  return `curl -s -F ${quote(`campaign=${body}`)}${files.join("")}${target}`;
+  const files = names.slice(0, FILES).map((name) => ` \\\n  -F ${quote(`images=@${file(name)}`)}`);
+  if (names.length > FILES) files.push(` \\\n  -F ${quote(`images=@${file("…")}`)}`);
+  return `curl -s --form-string ${quote(`campaign=${body}`)}${files.join("")}${target}`;
 }
 
 export function sdk(request, { image, address }) {

@@ -15,7 +15,12 @@ export function AttackForm({ attacks, model, version, image, attack }) {
   const [values, setValues] = useState({});
   const entry = attacks.find((each) => each.name === name) || attacks[0];
   const list = useMemo(() => fields(entry.parameters), [entry]);
+  // As it is labelled, where that is one of this model's classes.
+  const known = model.classes.includes(image?.label) ? image.label : null;
   useEffect(() => setDefence(model.defences[0]), [model.digest]);
+  // A class is said of one image, and is none of a model of other data.
+  useEffect(() => setLabel((before) => (before === "model" ? before : "known")), [image]);
+  useEffect(() => setLabel((before) => (before === "model" || model.classes.includes(before) ? before : "known")), [model.digest]);
   // What was typed for another attack stays where this one has a parameter of that name.
   useEffect(() => setValues((before) => ({ ...initialValues(list, model), ...kept(list, before) })), [list]);
   useEffect(() => setValues(initialValues(list, model)), [model.digest]);
@@ -35,11 +40,11 @@ export function AttackForm({ attacks, model, version, image, attack }) {
     event.preventDefault();
     if (attack.running) return attack.stop();
     if (wrong || !image) return undefined;
-    const known = label === "known" ? image.label : label === "model" ? null : label;
+    const named = label === "known" ? known : label === "model" ? null : label;
     const parameters = changed(list, values);
     // The gateway's default is the model's threat model, and what the form shows is what is meant.
     for (const each of ["norm", "epsilon"]) if (values[each]) parameters[each] = values[each];
-    return attack.start({ model: model.name, version, attack: entry.name, defence, label: known, parameters });
+    return attack.start({ model: model.name, version, attack: entry.name, defence, label: named, parameters });
   }
 
   const shown = (field) => html`
@@ -67,9 +72,9 @@ export function AttackForm({ attacks, model, version, image, attack }) {
         <summary>More settings</summary>
         <div class="field">
           <label for="attack-label">The image is of</label>
-          <select id="attack-label" value=${label} onChange=${(event) => setLabel(event.currentTarget.value)}>
-            ${image?.label && html`<option value="known">${image.label}, as it is labelled</option>`}
-            <option value=${image?.label ? "model" : "known"}>what the model says it is</option>
+          <select id="attack-label" value=${known || label !== "model" ? label : "known"} onChange=${(event) => setLabel(event.currentTarget.value)}>
+            ${known && html`<option value="known">${known}, as it is labelled</option>`}
+            <option value=${known ? "model" : "known"}>what the model says it is</option>
             ${model.classes.map((each) => html`<option value=${each}>${each}</option>`)}
           </select>
           <p class="help">The class that the attack is to leave.</p>

@@ -17,18 +17,23 @@ export function Chooser({ dataset, input, image, onChoose }) {
     if (found || kind === "drop") take(found);
   });
   const file = useRef(null);
+  // Raised by every choice: an example that arrives after the next one is not what is wanted any more.
+  const choices = useRef(0);
 
   function take(found) {
     if (!found) return setSaid("That is no image: a PNG, JPEG, WebP, GIF or BMP file is needed.");
+    choices.current += 1;
     setSaid("");
     onChoose(found);
   }
 
   async function choose(example) {
+    const mine = (choices.current += 1);
     try {
-      take(chosen(await example.load(), example.name, example.label));
+      const blob = await example.load();
+      if (choices.current === mine) take(chosen(blob, example.name, example.label));
     } catch {
-      setSaid("The example cannot be loaded: the server does not answer.");
+      if (choices.current === mine) setSaid("The example cannot be loaded: the server does not answer.");
     }
   }
 
