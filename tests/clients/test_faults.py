@@ -247,10 +247,11 @@ async def test_removal_of_a_job_is_never_repeated_after_it_was_sent(kind: Kind) 
         assert len(server.requests) == 1
 
 
-async def test_job_that_is_over_is_not_deleted_by_cancelling_it(kind: Kind) -> None:
-    async with facing(kind, answer(200, {**JOB, "state": "succeeded"})) as (client, server):
+async def test_job_is_cancelled_again_where_nobody_knows_what_became_of_the_first_time(kind: Kind) -> None:
+    over = answer(200, {**JOB, "state": "succeeded"})
+    async with facing(kind, hang_up, problem(429, "rate-limited"), over) as (client, server):
         assert (await client.do(lambda each: each.jobs.cancel("j1"))).state == "succeeded"
-        assert [each.method for each in server.requests] == ["GET"]
+        assert [(each.method, each.path) for each in server.requests] == [("POST", "/v1/jobs/j1/cancel")] * 3
 
 
 def event(number: int, name: str) -> bytes:

@@ -146,6 +146,11 @@ def job_images(job: str, run: int, outcomes: Sequence[str], first: int, count: i
     return Call("GET", f"{_job(job)}/images", _as(JobImagePage), params=params)
 
 
+def cancel_job(job: str) -> Call[Job]:
+    """Cancel a job that is not over, and leave one that is. Sent twice it does no more than sent once."""
+    return Call("POST", f"{_job(job)}/cancel", _as(Job))
+
+
 def remove_job(job: str) -> Call[Removal]:
     """Cancel a job that is not over, delete one that is. Sent twice it may do both."""
     return Call("DELETE", _job(job), _as(Removal), Repeat.UNSENT)

@@ -305,11 +305,7 @@ class AsyncJobs:
             NotFoundError: There is no such job.
             APIError: The request failed.
         """
-        found = await self.get(job)
-        if found.is_over:  # to the server, removing a job that is over means to delete it
-            return found
-        await self._transport.call(_calls.remove_job(job))
-        return await self.get(job)
+        return await self._transport.call(_calls.cancel_job(job))
 
     async def delete(self, job: str) -> Removal:
         """Delete a job, with its images and its result; one that is not over is cancelled first.

@@ -301,11 +301,7 @@ class Jobs:
             NotFoundError: There is no such job.
             APIError: The request failed.
         """
-        found = self.get(job)
-        if found.is_over:  # to the server, removing a job that is over means to delete it
-            return found
-        self._transport.call(_calls.remove_job(job))
-        return self.get(job)
+        return self._transport.call(_calls.cancel_job(job))
 
     def delete(self, job: str) -> Removal:
         """Delete a job, with its images and its result; one that is not over is cancelled first.
