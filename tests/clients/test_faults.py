@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from support.faulty_server import (
     faulty_server,
     half,
     hang_up,
+    late,
     problem,
     reset,
     silent,
@@ -28,7 +30,10 @@ from support.twins import Kind, Twin, twin
 
 import holdfast_client as sdk
 from holdfast_client import _retries
+from holdfast_client._async.transport import AsyncTransport
+from holdfast_client._sync.transport import Transport
 from serving.gateway.attack.example import ANSWER
+from serving.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -75,10 +80,10 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def facing(
-    kind: Kind, *behaviours: Behaviour, **options: Any
+    kind: Kind, *behaviours: Behaviour, pause: float = 0.0, **options: Any
 ) -> AsyncIterator[tuple[Twin, FaultyServer]]:
     """A client and the server that it has."""
-    with faulty_server(*behaviours) as server:
+    with faulty_server(*behaviours, pause=pause) as server:
         async with twin(kind, server.url, model="tiny", **{"timeout": 10.0, **options}) as client:
             yield client, server
 
@@ -227,6 +232,37 @@ async def test_job_is_created_again_under_one_key_and_with_its_images(kind: Kind
         assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
         assert second.body.count(b"PK\x03\x04") == 2
         assert len(first.body) == len(second.body)
+
+
+async def test_job_that_is_taken_on_late_is_not_sent_again(kind: Kind, tmp_path: Path) -> None:
+    """More than any socket holds, so that sending takes its time; it and the answer take more than there is."""
+    images = tmp_path / "images.npz"
+    images.write_bytes(bytes(20_000_000))
+    async with facing(kind, late(JOB, 1.2), pause=1.4) as (client, server):
+        job = await client.do(lambda each: each.jobs.create(images, models="tiny", timeout=2))
+        assert job.id == "j1"
+        assert [len(each.body) > 20_000_000 for each in server.requests] == [True]
+
+
+async def test_jobs_have_as_much_time_as_a_server_takes_to_check_them(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    for transport in (Transport, AsyncTransport):
+
+        def opened(self: Any, call: Any, headers: Any, timeout: float, once: Any = transport._open) -> Any:
+            given.append(timeout)
+            return once(self, call, headers, timeout)
+
+        monkeypatch.setattr(transport, "_open", opened)
+    whole = Settings().jobs_upload_time
+    async with facing(kind, answer(202, JOB)) as (client, _):
+        await client.do(lambda each: each.jobs.create(RED, models="tiny"))
+        await client.do(lambda each: each.jobs.create(dataset="d", models="tiny"))
+        await client.do(lambda each: each.jobs.create(RED, models="tiny", timeout=7))
+    assert given[0] > 2 * whole
+    assert given[1] > whole
+    assert given[2] == 7
 
 
 async def test_jobs_have_keys_of_their_own_unless_the_caller_has_one(kind: Kind) -> None:

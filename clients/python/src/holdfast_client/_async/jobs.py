@@ -35,6 +35,10 @@ from holdfast_client._job_results import (
 )
 from holdfast_client._sse import EventReader
 
+#: Seconds for a job to be taken on: images have 300 to arrive and as many again to be checked, and a data set
+#: has those alone, by the settings that a server has if nobody changes them. And some to answer.
+_IMAGES_TAKEN, _DATASET_TAKEN = 660.0, 330.0
+
 #: Seconds between two looks at a job that is waited for: at first, and at most.
 _SOON, _LATER = 0.2, 2.0
 
@@ -89,7 +93,8 @@ class AsyncJobs:
             name: A note.
             idempotency_key: The same key with the same content gives the same job, also from another
                 process. By default one is made for this call, so that sending it again begins no second job.
-            timeout: Seconds for an attempt; by default the client's, or 300 where images are sent.
+            timeout: Seconds for an attempt; by default the client's, but 660 at least where images are sent and
+                330 where a data set is named, as the server takes its time to check all of them.
 
         Raises:
             ImageInputError: An image cannot be read.
@@ -109,11 +114,11 @@ class AsyncJobs:
             name=name,
         )
         key = idempotency_key or uuid.uuid4().hex
-        patience = timeout or max(self._transport.config.timeout, 0.0 if images is None else 300.0)
+        usual = max(self._transport.config.timeout, _DATASET_TAKEN if images is None else _IMAGES_TAKEN)
         with opened(images) as files:
             if images is not None and not files:
                 raise ConfigurationError("There are no images.")
-            return await self._transport.call(_calls.create_job(asked, files, key), patience)
+            return await self._transport.call(_calls.create_job(asked, files, key), timeout or usual)
 
     async def get(self, job: str) -> Job:
         """How a job is, and how far each of its runs is.

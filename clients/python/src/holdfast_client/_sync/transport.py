@@ -31,6 +31,9 @@ logger = logging.getLogger("holdfast_client")
 #: Seconds to reach the server, of whatever an attempt may take.
 _CONNECT = 10.0
 
+#: Of the time for an attempt, how much there is for an answer that began when most of it was over.
+_READING = 0.1
+
 #: Seconds to ask what a server is, after it answered something odd.
 _HANDSHAKE = 5.0
 
@@ -135,15 +138,19 @@ class Transport:
         try:
             with self._open(call, headers, timeout) as response:
                 answered = True
+                # Sending alone may have taken all of the time, and what is answered then is not thrown away.
+                deadline = max(deadline, time.monotonic() + _READING * timeout)
+                late = False
                 parts: list[bytes] = []
                 listener = _listener(call, response)
                 for part in response.iter_bytes():
+                    if late:  # httpx's own timeouts are from one byte to the next
+                        raise httpx.ReadTimeout("the answer came too slowly", request=response.request)
                     if listener is None:
                         parts.append(part)
                     else:
                         listener.hear(part)
-                    if time.monotonic() > deadline:  # httpx's own timeouts are from one byte to the next
-                        raise httpx.ReadTimeout("the answer came too slowly", request=response.request)
+                    late = time.monotonic() > deadline  # and given up only if this was not the last part
                 whole = Reply(response.status_code, _lower(response), b"".join(parts))
                 reply = whole if listener is None else listener.reply(whole)
                 if reply is None:
