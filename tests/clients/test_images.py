@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from support.tiny import solid_png
 
+from holdfast.images import decode
+from holdfast.manifest import InputSpec
 from holdfast_client import ImageInputError, encode_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -70,6 +72,22 @@ def test_pil_images_of_every_mode_are_sent_as_png(mode: str) -> None:
     sent = Image.open(io.BytesIO(encode_image(picture)))
     assert sent.format == "PNG"
     assert np.array_equal(np.asarray(sent.convert("RGB")), np.asarray(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N"])
+def test_grey_of_sixteen_bits_is_to_the_server_what_its_file_is(mode: str) -> None:
+    grey = np.random.default_rng(2).integers(0, 1 << 16, (5, 7), dtype=np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
+    picture = Image.open(file)
+    assert picture.mode == "I;16"
+    if mode != picture.mode:
+        order = ">u2" if mode.endswith("B") else "<u2" if mode.endswith("L") else "=u2"
+        picture = Image.frombytes(mode, (7, 5), grey.astype(order).tobytes())
+    spec = InputSpec(channels=3, height=5, width=7)
+    seen = decode(encode_image(picture), spec)
+    assert np.array_equal(seen, decode(file.getvalue(), spec))
+    assert np.array_equal(seen[0], grey.astype(np.float32) / 65535)
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

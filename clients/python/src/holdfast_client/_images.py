@@ -24,7 +24,7 @@ Layout = Literal["auto", "hwc", "chw"]
 _SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"))
 
 #: Modes of PIL that PNG has as they are; of the others RGB is made.
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 def encode_image(image: ImageInput, *, layout: Layout = "auto") -> bytes:
@@ -93,6 +93,8 @@ def _png_of_pil(image: Any) -> bytes:
         raise ImageInputError(
             f"A PIL image of mode {image.mode} has no scale of its own.", "Convert it to L or RGB first."
         )
+    if image.mode.startswith("I;16") and image.mode != "I;16":  # 16 bits in another order
+        image = image.convert("I").convert("I;16")
     buffer = io.BytesIO()
     (image if image.mode in _PNG_MODES else image.convert("RGB")).save(buffer, "PNG")
     return buffer.getvalue()
