@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from support.faulty_server import (
     Behaviour,
     FaultyServer,
@@ -274,6 +276,12 @@ async def test_jobs_have_keys_of_their_own_unless_the_caller_has_one(kind: Kind)
         one, other, mine = (each.headers["idempotency-key"] for each in server.requests)
         assert one != other
         assert mine == "mine"
+        for none in ("Prüfung", "two words", 'a"b', "a\n", "", "x" * 256):
+            with pytest.raises(sdk.ConfigurationError, match="255 visible ASCII"):
+                await client.do(
+                    lambda each, key=none: each.jobs.create([RED], models="tiny", idempotency_key=key)
+                )
+        assert len(server.requests) == 3
 
 
 async def test_removal_of_a_job_is_never_repeated_after_it_was_sent(kind: Kind) -> None:
@@ -420,3 +428,18 @@ async def test_many_images_end_with_the_first_failure_or_give_all_of_them(kind: 
         with pytest.raises(sdk.InvalidRequestError):
             await client.do(lambda each: each.classify_many(iter([RED] * 50), concurrency=1))
         assert len(server.requests) < 10
+
+
+async def test_picture_that_cannot_be_read_does_not_keep_the_others(kind: Kind) -> None:
+    cut_off = Image.open(io.BytesIO(solid_png("red", (64, 64))[:-40]))
+    async with facing(kind, answer(200, CLASSIFICATION)) as (client, server):
+        results = await client.do(
+            lambda each: each.classify_many([RED, cut_off, Image.new("La", (3, 3)), RED], return_errors=True)
+        )
+        assert [type(each).__name__ for each in results] == [
+            "Prediction",
+            "ImageInputError",
+            "ImageInputError",
+            "Prediction",
+        ]
+        assert len(server.requests) == 2

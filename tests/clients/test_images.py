@@ -17,6 +17,14 @@ from holdfast_client import ImageInputError, encode_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
+TRUNCATED = solid_png("red", (64, 64))[:-40]
+
+
+def closed() -> io.BytesIO:
+    file = io.BytesIO(TRUNCATED)
+    file.close()
+    return file
+
 
 def read(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)))
@@ -117,6 +125,9 @@ def test_files_are_read(tmp_path: Path) -> None:
         (np.full((5, 7), np.nan), "nan"),
         (np.full((5, 7), -0.1, np.float32), "undo the normalisation"),
         (Image.new("F", (3, 3)), "mode F"),
+        (Image.new("La", (3, 3)), "mode La cannot be read"),
+        (Image.open(io.BytesIO(TRUNCATED)), "mode RGB cannot be read: .*truncated"),
+        (closed(), "The file cannot be read: .*closed"),
     ],
 )
 def test_what_is_no_image_is_refused_with_what_to_do(image: Any, words: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
@@ -19,6 +21,9 @@ from holdfast_client._reading import read
 from holdfast_client._watching import AttackListener
 
 T = TypeVar("T")
+
+#: What the server takes for one.
+_IDEMPOTENCY_KEY = re.compile(r"[\x21\x23-\x7e]{1,255}")
 
 _JSON, _EVENTS = "application/json", "text/event-stream"
 
@@ -84,6 +89,22 @@ def list_attacks() -> Call[AttackCatalogue]:
 def get_attack(name: str) -> Call[AttackDescription]:
     """One attack."""
     return Call("GET", f"/v1/attacks/{_segment(name, 'attack')}", _as(AttackDescription))
+
+
+def idempotency_key(given: str | None) -> str:
+    """The caller's key, or one that nobody else has.
+
+    Raises:
+        ConfigurationError: It is none that a header may have.
+    """
+    if given is None:
+        return uuid.uuid4().hex
+    if not _IDEMPOTENCY_KEY.fullmatch(given):
+        raise ConfigurationError(
+            "An idempotency key is 1 to 255 visible ASCII characters, without spaces and quotation marks.",
+            "Where other text is to name a job, send its hash.",
+        )
+    return given
 
 
 def create_job(campaign: Mapping[str, Any], files: Sequence[tuple[str, IO[bytes]]], key: str) -> Call[Job]:

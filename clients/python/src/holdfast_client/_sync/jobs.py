@@ -91,11 +91,13 @@ class Jobs:
             float_images: Keep the exact adversarial images too.
             name: A note.
             idempotency_key: The same key with the same content gives the same job, also from another
-                process. By default one is made for this call, so that sending it again begins no second job.
-            timeout: Seconds for an attempt; by default the client's, but 660 at least where images are sent and
-                330 where a data set is named, as the server takes its time to check all of them.
+                process: up to 255 visible ASCII characters. By default one is made for this call, so that
+                sending it again begins no second job.
+            timeout: Seconds for an attempt; by default the client's, but 660 at least where images are sent
+                and 330 where a data set is named, as the server takes its time to check all of them.
 
         Raises:
+            ConfigurationError: Something of this cannot be sent.
             ImageInputError: An image cannot be read.
             InvalidRequestError: The campaign cannot be carried out.
             APIError: The request failed.
@@ -112,7 +114,7 @@ class Jobs:
             float_images=float_images,
             name=name,
         )
-        key = idempotency_key or uuid.uuid4().hex
+        key = _calls.idempotency_key(idempotency_key)
         usual = max(self._transport.config.timeout, _DATASET_TAKEN if images is None else _IMAGES_TAKEN)
         with opened(images) as files:
             if images is not None and not files:
