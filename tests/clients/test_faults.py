@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -237,7 +237,7 @@ async def test_job_is_created_again_under_one_key_and_with_its_images(kind: Kind
 
 
 async def test_job_that_is_taken_on_late_is_not_sent_again(kind: Kind, tmp_path: Path) -> None:
-    """More than any socket holds, so that sending takes its time; it and the answer take more than there is."""
+    """It is more than a socket holds, so that sending takes its time; with the answer more than there is."""
     images = tmp_path / "images.npz"
     images.write_bytes(bytes(20_000_000))
     async with facing(kind, late(JOB, 1.2), pause=1.4) as (client, server):
@@ -428,6 +428,18 @@ async def test_many_images_end_with_the_first_failure_or_give_all_of_them(kind: 
         with pytest.raises(sdk.InvalidRequestError):
             await client.do(lambda each: each.classify_many(iter([RED] * 50), concurrency=1))
         assert len(server.requests) < 10
+
+
+@pytest.mark.parametrize("good", [0, 5])
+async def test_error_of_who_gives_the_images_reaches_the_caller(kind: Kind, good: int) -> None:
+    def images() -> Iterator[bytes]:
+        for _ in range(good):
+            yield RED
+        raise ValueError("mine")
+
+    async with facing(kind, answer(200, CLASSIFICATION)) as (client, _):
+        with pytest.raises(ValueError, match="mine"):
+            await client.do(lambda each: each.classify_many(images(), concurrency=3))
 
 
 async def test_picture_that_cannot_be_read_does_not_keep_the_others(kind: Kind) -> None:
