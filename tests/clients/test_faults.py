@@ -321,6 +321,24 @@ async def test_events_go_on_behind_the_last_one_after_the_connection_was_lost(ki
         assert [each.headers["last-event-id"] for each in server.requests] == ["0", "2", "2", "2"]
 
 
+async def test_events_end_where_all_of_them_were_known_already(kind: Kind) -> None:
+    over = answer(200, {**JOB, "state": "succeeded"})
+    nothing = stream(b": events of this job\r\nretry: 10\r\n\r\n")
+    async with facing(kind, nothing, answer(200, JOB), nothing, over, nothing) as (client, server):
+        assert await client.collect(lambda each: each.jobs.events("j1", after=5)) == []
+        assert [each.path for each in server.requests] == ["/v1/jobs/j1/events", "/v1/jobs/j1"] * 2 + [
+            "/v1/jobs/j1/events"
+        ]
+
+
+async def test_last_event_is_told_though_it_came_after_a_stream_had_ended_without_any(kind: Kind) -> None:
+    over = answer(200, {**JOB, "state": "succeeded"})
+    behaviours = [stream(b"retry: 10\n\n"), over, stream(event(6, "succeeded"))]
+    async with facing(kind, *behaviours) as (client, _):
+        events = await client.collect(lambda each: each.jobs.events("j1", after=5))
+        assert [(each.number, each.kind) for each in events] == [(6, "succeeded")]
+
+
 async def watch(client: Twin, told: list[sdk.AttackProgress]) -> Any:
     return await client.do(lambda each: each.attack(RED, progress=told.append))
 

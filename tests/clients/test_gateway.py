@@ -231,6 +231,7 @@ async def test_job_is_carried_out_followed_and_answered(client: Reached, tmp_pat
     assert (events[0].kind, events[-1].kind, events[-1].is_last) == ("queued", "succeeded", True)
     later = await client.collect(lambda each: each.jobs.events(job.id, after=events[0].number))
     assert later == events[1:]
+    assert await client.collect(lambda each: each.jobs.events(job.id, after=events[-1].number)) == []
     result = await client.do(lambda each: each.jobs.result(job.id))
     assert result.complete
     (fgsm, pgd) = result.runs

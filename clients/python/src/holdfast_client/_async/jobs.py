@@ -170,10 +170,12 @@ class AsyncJobs:
         """
         reader = EventReader(last=after)
         silent_since = time.monotonic()
+        over = False
         while True:
+            before = reader.last
             try:
                 reader.restart()
-                call = _calls.follow_job(job, reader.last)
+                call = _calls.follow_job(job, before)
                 async with self._transport.stream(call, _SILENCE) as response:
                     async for part in response.aiter_bytes():
                         silent_since = time.monotonic()
@@ -182,6 +184,12 @@ class AsyncJobs:
                             if event.is_last:
                                 return
                 pause = reader.retry
+                if reader.last == before:
+                    if over:
+                        return
+                    # All may have been known already. What happened since is in one more stream, if anything.
+                    over = (await self.get(job)).is_over
+                    pause = 0.0 if over else pause
             except (APIConnectionError, UnavailableError) as error:
                 pause = max(reader.retry, getattr(error, "retry_after", None) or 0.0)
                 if time.monotonic() + pause > silent_since + patience:

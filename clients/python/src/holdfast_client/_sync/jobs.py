@@ -167,10 +167,12 @@ class Jobs:
         """
         reader = EventReader(last=after)
         silent_since = time.monotonic()
+        over = False
         while True:
+            before = reader.last
             try:
                 reader.restart()
-                call = _calls.follow_job(job, reader.last)
+                call = _calls.follow_job(job, before)
                 with self._transport.stream(call, _SILENCE) as response:
                     for part in response.iter_bytes():
                         silent_since = time.monotonic()
@@ -179,6 +181,12 @@ class Jobs:
                             if event.is_last:
                                 return
                 pause = reader.retry
+                if reader.last == before:
+                    if over:
+                        return
+                    # All may have been known already. What happened since is in one more stream, if anything.
+                    over = self.get(job).is_over
+                    pause = 0.0 if over else pause
             except (APIConnectionError, UnavailableError) as error:
                 pause = max(reader.retry, getattr(error, "retry_after", None) or 0.0)
                 if time.monotonic() + pause > silent_since + patience:
