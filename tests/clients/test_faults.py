@@ -384,6 +384,28 @@ async def test_error_of_who_watches_reaches_the_caller(kind: Kind) -> None:
             await client.do(lambda each: each.attack(RED, progress=fail))
 
 
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_events_are_asked_for_again_by_who_was_turned_away(kind: Kind, status: int) -> None:
+    quick, busy = stream(b"retry: 10\n\n", event(1, "queued")), problem(status, "such", Retry_After="1")
+    async with facing(kind, quick, busy, stream(event(2, "succeeded")), max_retries=0) as (client, server):
+        began = time.monotonic()
+        events = await client.collect(lambda each: each.jobs.events("j1"))
+        assert [each.number for each in events] == [1, 2]
+        assert 1.0 <= time.monotonic() - began < 3.0
+    async with facing(kind, problem(status, "such", Retry_After="90")) as (client, server):
+        with pytest.raises(sdk.ProblemError) as caught:
+            await client.collect(lambda each: each.jobs.events("j1"))
+        assert (caught.value.status, caught.value.retry_after, len(server.requests)) == (status, 90, 1)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 422, 500])
+async def test_events_end_with_any_other_refusal(kind: Kind, status: int) -> None:
+    async with facing(kind, problem(status, "such")) as (client, server):
+        with pytest.raises(sdk.ProblemError):
+            await client.collect(lambda each: each.jobs.events("j1"))
+        assert len(server.requests) == 1
+
+
 async def test_events_of_a_job_that_is_gone_end_with_an_error(kind: Kind) -> None:
     behaviours = [stream(b"retry: 10\n\n", event(1, "queued")), problem(404, "unknown-job")]
     async with facing(kind, *behaviours) as (client, _):
@@ -401,9 +423,36 @@ async def test_events_are_given_up_after_the_patience_for_a_server_that_is_gone(
 
 
 async def test_package_that_breaks_off_leaves_no_file(kind: Kind, tmp_path: Any) -> None:
-    async with facing(kind, half("x" * 1000)) as (client, _):
+    async with facing(kind, half("x" * 1000)) as (client, server):
         with pytest.raises(sdk.APIConnectionError):
             await client.do(lambda each: each.jobs.download("j1", tmp_path / "result.zip"))
+        assert list(tmp_path.iterdir()) == []
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [hang_up, reset, silent(2), *(problem(status, "such") for status in (429, 502, 503, 504))],
+    ids=["hang-up", "reset", "silent", "429", "502", "503", "504"],
+)
+async def test_package_is_asked_for_again_until_it_begins_to_come(
+    kind: Kind, fault: Behaviour, tmp_path: Path
+) -> None:
+    async with facing(kind, fault, fault, answer(200, b"PK"), timeout=0.5) as (client, server):
+        place = await client.do(lambda each: each.jobs.download("j1", tmp_path / "result.zip"))
+        assert place.read_bytes() == b"PK"
+        assert len({each.headers["x-request-id"] for each in server.requests}) == 1
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("fault", [hang_up, problem(503, "such")], ids=["hang-up", "503"])
+async def test_package_that_never_comes_is_an_error_that_says_how_often(
+    kind: Kind, fault: Behaviour, tmp_path: Path
+) -> None:
+    async with facing(kind, fault) as (client, server):
+        with pytest.raises((sdk.APIConnectionError, sdk.UnavailableError)) as caught:
+            await client.do(lambda each: each.jobs.download("j1", tmp_path / "result.zip"))
+        assert caught.value.attempts == len(server.requests) == 3
         assert list(tmp_path.iterdir()) == []
 
 

@@ -16,9 +16,8 @@ from holdfast_client._async.transport import AsyncTransport
 from holdfast_client._attack_results import Outcome
 from holdfast_client._campaign import AttackGiven, DatasetChoice, LabelSource, ModelGiven, campaign, opened
 from holdfast_client._errors import (
-    APIConnectionError,
+    APIError,
     ConfigurationError,
-    UnavailableError,
     UnexpectedAnswerError,
     WaitTimeoutError,
 )
@@ -33,6 +32,7 @@ from holdfast_client._job_results import (
     Removal,
     State,
 )
+from holdfast_client._retries import is_passing
 from holdfast_client._sse import EventReader
 
 #: Seconds for a job to be taken on: images have 300 to arrive and as many again to be checked, and a data set
@@ -162,7 +162,7 @@ class AsyncJobs:
         Args:
             job: Its id.
             after: The number of the last event that is known already.
-            patience: Seconds to try for, when the server is not there.
+            patience: Seconds to try for, when the server is not there or turns callers away.
 
         Raises:
             NotFoundError: There is no such job, or not any more.
@@ -176,7 +176,7 @@ class AsyncJobs:
             try:
                 reader.restart()
                 call = _calls.follow_job(job, before)
-                async with self._transport.stream(call, _SILENCE) as response:
+                async with self._transport.stream(call, _SILENCE, again=False) as response:
                     async for part in response.aiter_bytes():
                         silent_since = time.monotonic()
                         for event in _read(reader, part):
@@ -190,9 +190,9 @@ class AsyncJobs:
                     # All may have been known already. What happened since is in one more stream, if anything.
                     over = (await self.get(job)).is_over
                     pause = 0.0 if over else pause
-            except (APIConnectionError, UnavailableError) as error:
+            except APIError as error:
                 pause = max(reader.retry, getattr(error, "retry_after", None) or 0.0)
-                if time.monotonic() + pause > silent_since + patience:
+                if not is_passing(error) or time.monotonic() + pause > silent_since + patience:
                     raise
             await anyio.sleep(pause)
 

@@ -14,9 +14,8 @@ from holdfast_client import _calls
 from holdfast_client._attack_results import Outcome
 from holdfast_client._campaign import AttackGiven, DatasetChoice, LabelSource, ModelGiven, campaign, opened
 from holdfast_client._errors import (
-    APIConnectionError,
+    APIError,
     ConfigurationError,
-    UnavailableError,
     UnexpectedAnswerError,
     WaitTimeoutError,
 )
@@ -31,6 +30,7 @@ from holdfast_client._job_results import (
     Removal,
     State,
 )
+from holdfast_client._retries import is_passing
 from holdfast_client._sse import EventReader
 from holdfast_client._sync.transport import Transport
 
@@ -159,7 +159,7 @@ class Jobs:
         Args:
             job: Its id.
             after: The number of the last event that is known already.
-            patience: Seconds to try for, when the server is not there.
+            patience: Seconds to try for, when the server is not there or turns callers away.
 
         Raises:
             NotFoundError: There is no such job, or not any more.
@@ -173,7 +173,7 @@ class Jobs:
             try:
                 reader.restart()
                 call = _calls.follow_job(job, before)
-                with self._transport.stream(call, _SILENCE) as response:
+                with self._transport.stream(call, _SILENCE, again=False) as response:
                     for part in response.iter_bytes():
                         silent_since = time.monotonic()
                         for event in _read(reader, part):
@@ -187,9 +187,9 @@ class Jobs:
                     # All may have been known already. What happened since is in one more stream, if anything.
                     over = self.get(job).is_over
                     pause = 0.0 if over else pause
-            except (APIConnectionError, UnavailableError) as error:
+            except APIError as error:
                 pause = max(reader.retry, getattr(error, "retry_after", None) or 0.0)
-                if time.monotonic() + pause > silent_since + patience:
+                if not is_passing(error) or time.monotonic() + pause > silent_since + patience:
                     raise
             time.sleep(pause)
 
