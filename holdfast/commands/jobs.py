@@ -85,7 +85,7 @@ def create(
         bool, typer.Option("--float", help="Keep the exact adversarial images too.")
     ] = False,
     name: Annotated[str, typer.Option(help="A note.")] = "",
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is over, and show its result.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is over, as follow does.")] = False,
     server: Server = None,
     json: Json = False,
 ) -> None:
@@ -109,8 +109,7 @@ def create(
             name=name,
         )
         if wait:
-            _wait(client, job.id)
-            _print_result(client.jobs.result(job.id, images=False), json=json)
+            _show_when_over(client, job.id, json=json)
             return
     _print_job(job, json=json)
 
@@ -149,11 +148,9 @@ def show(job: JobId, server: Server = None, json: Json = False) -> None:
 
 @app.command()
 def follow(job: JobId, server: Server = None, json: Json = False) -> None:
-    """Follow a job until it is over, and show its result."""
+    """Follow a job until it is over, and show its result; the exit code says whether it succeeded."""
     with connected(server) as client:
-        _wait(client, job)
-        result = client.jobs.result(job, images=False)
-    _print_result(result, json=json)
+        _show_when_over(client, job, json=json)
 
 
 @app.command()
@@ -197,12 +194,31 @@ def _setting(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _wait(client: Any, job: str) -> None:
+def _show_when_over(client: Any, job: str, *, json: bool) -> None:
+    """Wait for a job, and show what it came to.
+
+    Raises:
+        typer.Exit: It failed or was cancelled; what it has is shown all the same.
+    """
+    from holdfast.console import stderr
+
+    over = _wait(client, job)
+    _print_result(client.jobs.result(job, images=False), json=json)
+    if over.state != "succeeded":
+        words = f"Job {over.id}: {over.state}. {over.error}".strip()
+        stderr.print(words, markup=False, style="red", soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _wait(client: Any, job: str) -> Job:
     from holdfast.console import progress
 
     total = client.jobs.get(job).progress.total
     with progress("Attacking", total, unit="images") as bar:
-        client.jobs.wait(job, progress=lambda now: bar.update(now.progress.done, note=now.note or now.state))
+        over: Job = client.jobs.wait(
+            job, progress=lambda now: bar.update(now.progress.done, note=now.note or now.state)
+        )
+    return over
 
 
 def _print_job(job: Job, *, json: bool) -> None:

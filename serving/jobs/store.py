@@ -117,6 +117,34 @@ class JobStore:
         logger.info("Job %s: %d image(s), %d run(s)", job, len(campaign.items), len(campaign.runs))
         return Submitted(job, known=False)
 
+    def cancel(self, job: str, owner: str | None) -> bool:
+        """Cancel a job; one that has finished stays as it is, however often this is asked for.
+
+        Args:
+            job: Which.
+            owner: Whose it has to be; ``None`` for anyone's.
+
+        Returns:
+            Whether it had not finished before.
+
+        Raises:
+            UnknownJobError: There is none.
+        """
+        if not is_id(job):
+            raise unknown(job)
+        with explained():
+            with self._database.write() as connection:
+                mine = sa.true() if owner is None else jobs.c.owner == owner
+                state = connection.execute(sa.select(jobs.c.state).where(jobs.c.id == job, mine)).scalar()
+                if state is None:
+                    raise unknown(job)
+                if state in FINISHED:
+                    return False
+                cancelled = finish(connection, self._database, job, "cancelled")
+                left = _chunks(connection, job, unfinished=True) if cancelled else []
+            self._queue.cancel(job, left)
+            return True
+
     def remove(self, job: str, owner: str | None) -> bool:
         """Cancel a job; if it has finished, delete it.
 
@@ -130,22 +158,11 @@ class JobStore:
         Raises:
             UnknownJobError: There is none.
         """
-        if not is_id(job):
-            raise unknown(job)
+        if self.cancel(job, owner):
+            return False
         with explained():
-            with self._database.write() as connection:
-                mine = sa.true() if owner is None else jobs.c.owner == owner
-                state = connection.execute(sa.select(jobs.c.state).where(jobs.c.id == job, mine)).scalar()
-                if state is None:
-                    raise unknown(job)
-                if state not in FINISHED:
-                    cancelled = finish(connection, self._database, job, "cancelled")
-                    left = _chunks(connection, job, unfinished=True) if cancelled else []
-            if state not in FINISHED:
-                self._queue.cancel(job, left)
-                return False
             self.delete(job)
-            return True
+        return True
 
     def delete(self, job: str) -> None:
         """Delete all that is kept of a job."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,9 @@ from typer.testing import CliRunner, Result
 from holdfast.commands.jobs import app
 from holdfast.commands.remote.attack import _show
 from holdfast.errors import HoldfastError, UsageError
-from holdfast_client import AttackProgress
+from holdfast_client import AttackProgress, Holdfast
+from serving.jobs.database import Database
+from serving.jobs.store import finish
 from serving.keys.store import KeyStore
 from serving.rates import Rate
 
@@ -27,9 +31,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def url(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    place = tmp_path_factory.mktemp("jobs")
-    with running_gateway(tiny_store, HOLDFAST_JOBS_DATABASE=f"sqlite:///{place}/jobs.sqlite") as started:
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the gateway keeps its jobs."""
+    return f"sqlite:///{tmp_path_factory.mktemp('jobs')}/jobs.sqlite"
+
+
+@pytest.fixture(scope="module")
+def url(tiny_store: Path, database: str) -> Iterator[str]:
+    with running_gateway(tiny_store, HOLDFAST_JOBS_DATABASE=database) as started:
         yield started
 
 
@@ -300,6 +309,46 @@ def test_job_is_begun_followed_read_and_deleted(url: str, images: Path, tmp_path
     with pytest.raises(HoldfastError, match="There is no such job"):
         jobs("show", job["id"], "--server", url)
     assert "fgsm" in jobs("create", images, *asked, "--wait", "--server", url).stdout
+
+
+#: What takes longer than any test.
+LONG = ("--model", "tiny", "--set", "steps=10000", "--set", "restarts=100", "--set", "epsilon=1/255")
+
+
+def test_job_that_failed_is_followed_to_its_reason_and_an_exit_code(
+    capsys: pytest.CaptureFixture[str], url: str, database: str, images: Path
+) -> None:
+    job = json.loads(jobs("create", images, *LONG, "--server", url, "--json").stdout)["id"]
+    kept = Database(database)
+    with kept.write() as connection:
+        assert finish(connection, kept, job, "failed", "The worker's model is another one.")
+    kept.close()
+    outcome = invoke(capsys, "jobs", "follow", job, "--server", url)
+    assert outcome.code == 1
+    assert "Not complete: it is failed." in outcome.out
+    assert f"Job {job}: failed. The worker's model is another one.\n" in outcome.err
+    outcome = invoke(capsys, "jobs", "follow", job, "--server", url, "--json")
+    assert (outcome.code, json.loads(outcome.out)["complete"]) == (1, False)
+
+
+def test_job_that_is_cancelled_while_it_is_waited_for_is_no_success(
+    capsys: pytest.CaptureFixture[str], url: str, images: Path
+) -> None:
+    def cancel() -> None:
+        with Holdfast(url) as client:
+            while not (found := [job.id for job in client.jobs.list() if job.name == "awaited"]):
+                time.sleep(0.05)
+            client.jobs.cancel(found[0])
+
+    with ThreadPoolExecutor(1) as executor:
+        cancelled = executor.submit(cancel)
+        outcome = invoke(
+            capsys, "jobs", "create", images, *LONG, "--name", "awaited", "--wait", "--server", url
+        )
+        cancelled.result()
+    assert outcome.code == 1
+    assert "Not complete: it is cancelled." in outcome.out
+    assert re.search(r"Job \w{20}: cancelled\.\n", outcome.err)
 
 
 def test_job_needs_a_model_and_images(url: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from support.faulty_server import (
     Behaviour,
     FaultyServer,
@@ -16,6 +19,7 @@ from support.faulty_server import (
     faulty_server,
     half,
     hang_up,
+    late,
     problem,
     reset,
     silent,
@@ -28,7 +32,10 @@ from support.twins import Kind, Twin, twin
 
 import holdfast_client as sdk
 from holdfast_client import _retries
+from holdfast_client._async.transport import AsyncTransport
+from holdfast_client._sync.transport import Transport
 from serving.gateway.attack.example import ANSWER
+from serving.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -75,10 +82,10 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def facing(
-    kind: Kind, *behaviours: Behaviour, **options: Any
+    kind: Kind, *behaviours: Behaviour, pause: float = 0.0, **options: Any
 ) -> AsyncIterator[tuple[Twin, FaultyServer]]:
     """A client and the server that it has."""
-    with faulty_server(*behaviours) as server:
+    with faulty_server(*behaviours, pause=pause) as server:
         async with twin(kind, server.url, model="tiny", **{"timeout": 10.0, **options}) as client:
             yield client, server
 
@@ -229,6 +236,37 @@ async def test_job_is_created_again_under_one_key_and_with_its_images(kind: Kind
         assert len(first.body) == len(second.body)
 
 
+async def test_job_that_is_taken_on_late_is_not_sent_again(kind: Kind, tmp_path: Path) -> None:
+    """It is more than a socket holds, so that sending takes its time; with the answer more than there is."""
+    images = tmp_path / "images.npz"
+    images.write_bytes(bytes(20_000_000))
+    async with facing(kind, late(JOB, 1.2), pause=1.4) as (client, server):
+        job = await client.do(lambda each: each.jobs.create(images, models="tiny", timeout=2))
+        assert job.id == "j1"
+        assert [len(each.body) > 20_000_000 for each in server.requests] == [True]
+
+
+async def test_jobs_have_as_much_time_as_a_server_takes_to_check_them(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    for transport in (Transport, AsyncTransport):
+
+        def opened(self: Any, call: Any, headers: Any, timeout: float, once: Any = transport._open) -> Any:
+            given.append(timeout)
+            return once(self, call, headers, timeout)
+
+        monkeypatch.setattr(transport, "_open", opened)
+    whole = Settings().jobs_upload_time
+    async with facing(kind, answer(202, JOB)) as (client, _):
+        await client.do(lambda each: each.jobs.create(RED, models="tiny"))
+        await client.do(lambda each: each.jobs.create(dataset="d", models="tiny"))
+        await client.do(lambda each: each.jobs.create(RED, models="tiny", timeout=7))
+    assert given[0] > 2 * whole
+    assert given[1] > whole
+    assert given[2] == 7
+
+
 async def test_jobs_have_keys_of_their_own_unless_the_caller_has_one(kind: Kind) -> None:
     async with facing(kind, answer(202, JOB)) as (client, server):
         for key in (None, None, "mine"):
@@ -238,6 +276,12 @@ async def test_jobs_have_keys_of_their_own_unless_the_caller_has_one(kind: Kind)
         one, other, mine = (each.headers["idempotency-key"] for each in server.requests)
         assert one != other
         assert mine == "mine"
+        for none in ("Prüfung", "two words", 'a"b', "a\n", "", "x" * 256):
+            with pytest.raises(sdk.ConfigurationError, match="255 visible ASCII"):
+                await client.do(
+                    lambda each, key=none: each.jobs.create([RED], models="tiny", idempotency_key=key)
+                )
+        assert len(server.requests) == 3
 
 
 async def test_removal_of_a_job_is_never_repeated_after_it_was_sent(kind: Kind) -> None:
@@ -247,10 +291,11 @@ async def test_removal_of_a_job_is_never_repeated_after_it_was_sent(kind: Kind) 
         assert len(server.requests) == 1
 
 
-async def test_job_that_is_over_is_not_deleted_by_cancelling_it(kind: Kind) -> None:
-    async with facing(kind, answer(200, {**JOB, "state": "succeeded"})) as (client, server):
+async def test_job_is_cancelled_again_where_nobody_knows_what_became_of_the_first_time(kind: Kind) -> None:
+    over = answer(200, {**JOB, "state": "succeeded"})
+    async with facing(kind, hang_up, problem(429, "rate-limited"), over) as (client, server):
         assert (await client.do(lambda each: each.jobs.cancel("j1"))).state == "succeeded"
-        assert [each.method for each in server.requests] == ["GET"]
+        assert [(each.method, each.path) for each in server.requests] == [("POST", "/v1/jobs/j1/cancel")] * 3
 
 
 def event(number: int, name: str) -> bytes:
@@ -274,6 +319,24 @@ async def test_events_go_on_behind_the_last_one_after_the_connection_was_lost(ki
             (4, "succeeded"),
         ]
         assert [each.headers["last-event-id"] for each in server.requests] == ["0", "2", "2", "2"]
+
+
+async def test_events_end_where_all_of_them_were_known_already(kind: Kind) -> None:
+    over = answer(200, {**JOB, "state": "succeeded"})
+    nothing = stream(b": events of this job\r\nretry: 10\r\n\r\n")
+    async with facing(kind, nothing, answer(200, JOB), nothing, over, nothing) as (client, server):
+        assert await client.collect(lambda each: each.jobs.events("j1", after=5)) == []
+        assert [each.path for each in server.requests] == ["/v1/jobs/j1/events", "/v1/jobs/j1"] * 2 + [
+            "/v1/jobs/j1/events"
+        ]
+
+
+async def test_last_event_is_told_though_it_came_after_a_stream_had_ended_without_any(kind: Kind) -> None:
+    over = answer(200, {**JOB, "state": "succeeded"})
+    behaviours = [stream(b"retry: 10\n\n"), over, stream(event(6, "succeeded"))]
+    async with facing(kind, *behaviours) as (client, _):
+        events = await client.collect(lambda each: each.jobs.events("j1", after=5))
+        assert [(each.number, each.kind) for each in events] == [(6, "succeeded")]
 
 
 async def watch(client: Twin, told: list[sdk.AttackProgress]) -> Any:
@@ -321,6 +384,28 @@ async def test_error_of_who_watches_reaches_the_caller(kind: Kind) -> None:
             await client.do(lambda each: each.attack(RED, progress=fail))
 
 
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_events_are_asked_for_again_by_who_was_turned_away(kind: Kind, status: int) -> None:
+    quick, busy = stream(b"retry: 10\n\n", event(1, "queued")), problem(status, "such", Retry_After="1")
+    async with facing(kind, quick, busy, stream(event(2, "succeeded")), max_retries=0) as (client, server):
+        began = time.monotonic()
+        events = await client.collect(lambda each: each.jobs.events("j1"))
+        assert [each.number for each in events] == [1, 2]
+        assert 1.0 <= time.monotonic() - began < 3.0
+    async with facing(kind, problem(status, "such", Retry_After="90")) as (client, server):
+        with pytest.raises(sdk.ProblemError) as caught:
+            await client.collect(lambda each: each.jobs.events("j1"))
+        assert (caught.value.status, caught.value.retry_after, len(server.requests)) == (status, 90, 1)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 422, 500])
+async def test_events_end_with_any_other_refusal(kind: Kind, status: int) -> None:
+    async with facing(kind, problem(status, "such")) as (client, server):
+        with pytest.raises(sdk.ProblemError):
+            await client.collect(lambda each: each.jobs.events("j1"))
+        assert len(server.requests) == 1
+
+
 async def test_events_of_a_job_that_is_gone_end_with_an_error(kind: Kind) -> None:
     behaviours = [stream(b"retry: 10\n\n", event(1, "queued")), problem(404, "unknown-job")]
     async with facing(kind, *behaviours) as (client, _):
@@ -338,9 +423,36 @@ async def test_events_are_given_up_after_the_patience_for_a_server_that_is_gone(
 
 
 async def test_package_that_breaks_off_leaves_no_file(kind: Kind, tmp_path: Any) -> None:
-    async with facing(kind, half("x" * 1000)) as (client, _):
+    async with facing(kind, half("x" * 1000)) as (client, server):
         with pytest.raises(sdk.APIConnectionError):
             await client.do(lambda each: each.jobs.download("j1", tmp_path / "result.zip"))
+        assert list(tmp_path.iterdir()) == []
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [hang_up, reset, silent(2), *(problem(status, "such") for status in (429, 502, 503, 504))],
+    ids=["hang-up", "reset", "silent", "429", "502", "503", "504"],
+)
+async def test_package_is_asked_for_again_until_it_begins_to_come(
+    kind: Kind, fault: Behaviour, tmp_path: Path
+) -> None:
+    async with facing(kind, fault, fault, answer(200, b"PK"), timeout=0.5) as (client, server):
+        place = await client.do(lambda each: each.jobs.download("j1", tmp_path / "result.zip"))
+        assert place.read_bytes() == b"PK"
+        assert len({each.headers["x-request-id"] for each in server.requests}) == 1
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("fault", [hang_up, problem(503, "such")], ids=["hang-up", "503"])
+async def test_package_that_never_comes_is_an_error_that_says_how_often(
+    kind: Kind, fault: Behaviour, tmp_path: Path
+) -> None:
+    async with facing(kind, fault) as (client, server):
+        with pytest.raises((sdk.APIConnectionError, sdk.UnavailableError)) as caught:
+            await client.do(lambda each: each.jobs.download("j1", tmp_path / "result.zip"))
+        assert caught.value.attempts == len(server.requests) == 3
         assert list(tmp_path.iterdir()) == []
 
 
@@ -383,3 +495,30 @@ async def test_many_images_end_with_the_first_failure_or_give_all_of_them(kind: 
         with pytest.raises(sdk.InvalidRequestError):
             await client.do(lambda each: each.classify_many(iter([RED] * 50), concurrency=1))
         assert len(server.requests) < 10
+
+
+@pytest.mark.parametrize("good", [0, 5])
+async def test_error_of_who_gives_the_images_reaches_the_caller(kind: Kind, good: int) -> None:
+    def images() -> Iterator[bytes]:
+        for _ in range(good):
+            yield RED
+        raise ValueError("mine")
+
+    async with facing(kind, answer(200, CLASSIFICATION)) as (client, _):
+        with pytest.raises(ValueError, match="mine"):
+            await client.do(lambda each: each.classify_many(images(), concurrency=3))
+
+
+async def test_picture_that_cannot_be_read_does_not_keep_the_others(kind: Kind) -> None:
+    cut_off = Image.open(io.BytesIO(solid_png("red", (64, 64))[:-40]))
+    async with facing(kind, answer(200, CLASSIFICATION)) as (client, server):
+        results = await client.do(
+            lambda each: each.classify_many([RED, cut_off, Image.new("La", (3, 3)), RED], return_errors=True)
+        )
+        assert [type(each).__name__ for each in results] == [
+            "Prediction",
+            "ImageInputError",
+            "ImageInputError",
+            "Prediction",
+        ]
+        assert len(server.requests) == 2

@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from support.campaigns import WEAK_RED, work
+from support.campaigns import WEAK_RED, submitted, work
 from support.gateway import gateway
 from support.gateway_process import running_gateway
 from support.tiny import solid_png
@@ -231,6 +231,7 @@ async def test_job_is_carried_out_followed_and_answered(client: Reached, tmp_pat
     assert (events[0].kind, events[-1].kind, events[-1].is_last) == ("queued", "succeeded", True)
     later = await client.collect(lambda each: each.jobs.events(job.id, after=events[0].number))
     assert later == events[1:]
+    assert await client.collect(lambda each: each.jobs.events(job.id, after=events[-1].number)) == []
     result = await client.do(lambda each: each.jobs.result(job.id))
     assert result.complete
     (fgsm, pgd) = result.runs
@@ -289,6 +290,32 @@ async def test_job_is_the_same_under_one_key_and_can_be_cancelled(client: Reache
     assert (await client.do(lambda each: each.jobs.cancel(jobs[0].id))).state == "cancelled"
     events = await client.collect(lambda each: each.jobs.events(jobs[0].id))
     assert events[-1].kind == "cancelled"
+
+
+@dataclass
+class Late(httpx.AsyncBaseTransport):
+    """Turns the first request that changes something away, and has ``meanwhile`` done before the next."""
+
+    app: Any
+    meanwhile: Callable[[], None]
+    turned_away: int = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET" or self.turned_away:
+            return await httpx.ASGITransport(self.app).handle_async_request(request)
+        self.turned_away += 1
+        await anyio.to_thread.run_sync(self.meanwhile)
+        return httpx.Response(429, json={}, headers={"Retry-After": "0"})
+
+
+async def test_job_that_ends_while_it_is_being_cancelled_keeps_its_result(tiny_store: Path) -> None:
+    async with gateway(tiny_store) as started:
+        job = await submitted(started, solid_png("red"))
+        late = Late(started.app, partial(work, started, job["id"]))
+        async with twin("async", "http://gateway.localhost", transport=late) as client:
+            assert (await client.do(lambda each: each.jobs.cancel(job["id"]))).state == "succeeded"
+            assert late.turned_away == 1
+            assert (await client.do(lambda each: each.jobs.result(job["id"]))).complete
 
 
 @pytest.fixture

@@ -11,9 +11,19 @@ import pytest
 from PIL import Image
 from support.tiny import solid_png
 
+from holdfast.images import decode
+from holdfast.manifest import InputSpec
 from holdfast_client import ImageInputError, encode_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+TRUNCATED = solid_png("red", (64, 64))[:-40]
+
+
+def closed() -> io.BytesIO:
+    file = io.BytesIO(TRUNCATED)
+    file.close()
+    return file
 
 
 def read(content: bytes) -> np.ndarray:
@@ -72,6 +82,22 @@ def test_pil_images_of_every_mode_are_sent_as_png(mode: str) -> None:
     assert np.array_equal(np.asarray(sent.convert("RGB")), np.asarray(picture.convert("RGB")))
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N"])
+def test_grey_of_sixteen_bits_is_to_the_server_what_its_file_is(mode: str) -> None:
+    grey = np.random.default_rng(2).integers(0, 1 << 16, (5, 7), dtype=np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
+    picture = Image.open(file)
+    assert picture.mode == "I;16"
+    if mode != picture.mode:
+        order = ">u2" if mode.endswith("B") else "<u2" if mode.endswith("L") else "=u2"
+        picture = Image.frombytes(mode, (7, 5), grey.astype(order).tobytes())
+    spec = InputSpec(channels=3, height=5, width=7)
+    seen = decode(encode_image(picture), spec)
+    assert np.array_equal(seen, decode(file.getvalue(), spec))
+    assert np.array_equal(seen[0], grey.astype(np.float32) / 65535)
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_bytes_are_sent_as_they_are(kind: Any) -> None:
     assert encode_image(kind(solid_png("red"))) == solid_png("red")
@@ -99,6 +125,9 @@ def test_files_are_read(tmp_path: Path) -> None:
         (np.full((5, 7), np.nan), "nan"),
         (np.full((5, 7), -0.1, np.float32), "undo the normalisation"),
         (Image.new("F", (3, 3)), "mode F"),
+        (Image.new("La", (3, 3)), "mode La cannot be read"),
+        (Image.open(io.BytesIO(TRUNCATED)), "mode RGB cannot be read: .*truncated"),
+        (closed(), "The file cannot be read: .*closed"),
     ],
 )
 def test_what_is_no_image_is_refused_with_what_to_do(image: Any, words: str) -> None:

@@ -213,6 +213,22 @@ async def test_campaign_is_cancelled_and_deleted_after_a_question(page: Page, ur
     assert httpx.get(job).status_code == 404
 
 
+async def test_campaign_that_ends_while_it_is_asked_whether_to_cancel_it_is_kept(
+    page: Page, url: str
+) -> None:
+    await compose(page, *FILES[1:], attack="pgd", Steps="10000", Restarts="100")
+    job = f"{url}/v1/jobs/{await begin(page)}"
+    await page.get_by_role("button", name="Cancel").click()
+    question = page.get_by_role("dialog", name="Cancel this campaign?")
+    await expect(question).to_be_visible()
+    httpx.post(f"{job}/cancel").raise_for_status()
+    await expect(page.locator(".state")).to_have_text("cancelled")
+    await question.get_by_role("button", name="Cancel it").click()
+    await expect(question).to_be_hidden()
+    await expect(page.get_by_text("The campaign was cancelled before")).to_be_visible()
+    assert httpx.get(job).json()["state"] == "cancelled"
+
+
 async def test_page_stays_smooth_while_a_job_runs(page: Page, url: str) -> None:
     await compose(page, *FILES[1:], attack="pgd", Steps="10000", Restarts="100")
     job = await begin(page)

@@ -33,11 +33,13 @@ class FaultyServer:
 
     Attributes:
         url: Where it is.
+        pause: Seconds after the head of a request before its body is read.
         requests: What came, in order.
     """
 
     url: str
     behaviours: Sequence[Behaviour]
+    pause: float = 0.0
     requests: list[Request] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -46,7 +48,7 @@ class FaultyServer:
         with connection:
             connection.settimeout(30)
             try:
-                request = _read(connection)
+                request = _read(connection, self.pause)
                 if request is None:
                     return
                 with self.lock:
@@ -58,10 +60,10 @@ class FaultyServer:
 
 
 @contextmanager
-def faulty_server(*behaviours: Behaviour) -> Iterator[FaultyServer]:
+def faulty_server(*behaviours: Behaviour, pause: float = 0.0) -> Iterator[FaultyServer]:
     """Run such a server as long as the context is."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = FaultyServer(f"http://127.0.0.1:{listener.getsockname()[1]}", behaviours)
+        server = FaultyServer(f"http://127.0.0.1:{listener.getsockname()[1]}", behaviours, pause)
         over = threading.Event()
 
         def accept() -> None:
@@ -109,6 +111,20 @@ def half(content: Any) -> Behaviour:
     return lambda connection: connection.sendall(_head(200, len(body), {}) + body[: len(body) // 2])
 
 
+def late(content: Any, seconds: float) -> Behaviour:
+    """A whole answer after a while, in two parts that come one upon the other."""
+    body = json.dumps(content).encode()
+    middle = len(body) // 2
+
+    def wait(connection: socket.socket) -> None:
+        time.sleep(seconds)
+        connection.sendall(_head(200, len(body), {}) + body[:middle])
+        time.sleep(0.02)
+        connection.sendall(body[middle:])
+
+    return wait
+
+
 def slow(content: Any, pause: float) -> Behaviour:
     """An answer whose bytes come one by one."""
     body = json.dumps(content).encode()
@@ -144,7 +160,7 @@ def _head(status: int, length: int, headers: dict[str, str]) -> bytes:
     return f"HTTP/1.1 {status} As told\r\n{lines}\r\n".encode()
 
 
-def _read(connection: socket.socket) -> Request | None:
+def _read(connection: socket.socket, pause: float) -> Request | None:
     content = b""
     while b"\r\n\r\n" not in content:
         part = connection.recv(1 << 16)
@@ -155,9 +171,11 @@ def _read(connection: socket.socket) -> Request | None:
     first, *lines = head.decode().split("\r\n")
     method, path, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    time.sleep(pause)
+    received = bytearray(body)
     if "chunked" in headers.get("transfer-encoding", ""):
-        while not body.endswith(b"0\r\n\r\n"):
-            body += connection.recv(1 << 16)
-    while len(body) < int(headers.get("content-length", 0)):
-        body += connection.recv(1 << 16)
-    return Request(method, path, headers, body)
+        while not received.endswith(b"0\r\n\r\n"):
+            received += connection.recv(1 << 16)
+    while len(received) < int(headers.get("content-length", 0)):
+        received += connection.recv(1 << 16)
+    return Request(method, path, headers, bytes(received))

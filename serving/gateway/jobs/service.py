@@ -183,6 +183,15 @@ class JobService:
         """See :meth:`serving.jobs.reading.JobReader.events`."""
         return await self._ask(lambda parts: parts.reader.events(job, owner, after), job)
 
+    async def cancel(self, job: str, owner: str | None) -> Job:
+        """How a job is after :meth:`serving.jobs.store.JobStore.cancel`."""
+
+        def cancel(parts: _Open) -> Job:
+            parts.store.cancel(job, owner)
+            return parts.reader.get(job, owner)
+
+        return await self._ask(cancel, job)
+
     async def remove(self, job: str, owner: str | None) -> bool:
         """See :meth:`serving.jobs.store.JobStore.remove`."""
         return await self._ask(lambda parts: parts.store.remove(job, owner), job)

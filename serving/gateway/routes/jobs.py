@@ -224,6 +224,17 @@ async def get_images(
     return StreamingResponse(service.render_images(page), media_type=_JSON)
 
 
+@router.post("/v1/jobs/{job}/cancel", summary="Cancel a job", responses=problem_responses(*_OF_ONE))
+@requires("attack")
+async def cancel_job(request: Request, job: JobId) -> Job:
+    """A job that waits or runs is cancelled, and keeps what it has; a finished one stays as it is.
+
+    The answer says how it is then. Sent again, this changes nothing. A worker that is at it stops between two
+    steps of its attack, a second later at most.
+    """
+    return await services_of(request).jobs.cancel(job, _visible(request))
+
+
 @router.delete(
     "/v1/jobs/{job}", summary="Cancel a job, or delete a finished one", responses=problem_responses(*_OF_ONE)
 )
@@ -231,7 +242,8 @@ async def get_images(
 async def delete_job(request: Request, job: JobId) -> Removal:
     """A job that waits or runs is cancelled, and keeps what it has; a finished one is deleted with all of it.
 
-    A worker that is at it stops between two steps of its attack, a second later at most.
+    It may finish before this arrives: who only wants it cancelled sends `POST /v1/jobs/{job}/cancel`. A
+    worker that is at it stops between two steps of its attack, a second later at most.
     """
     deleted = await services_of(request).jobs.remove(job, _visible(request))
     return Removal(id=job, outcome="deleted" if deleted else "cancelled")

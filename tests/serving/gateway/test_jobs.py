@@ -320,6 +320,18 @@ async def test_job_is_cancelled_and_then_deleted_with_all_of_it(tiny: Gateway) -
         assert_problem(await tiny.client.request(method, address), 404, "unknown-job")
 
 
+async def test_cancelling_leaves_a_finished_job_as_it_is_however_often_it_is_asked_for(tiny: Gateway) -> None:
+    waiting, over = [await submitted(tiny, COLOURS) for _ in range(2)]
+    work(tiny, over["id"])
+    for _ in range(2):
+        for job, state in ((waiting, "cancelled"), (over, "succeeded")):
+            answer = (await tiny.client.post(f"{job['links']['self']}/cancel")).json()
+            assert (answer["id"], answer["state"]) == (job["id"], state)
+            assert answer == (await tiny.client.get(job["links"]["self"])).json()
+    assert (await tiny.client.get(over["links"]["result"])).json()["complete"]
+    assert_problem(await tiny.client.post(f"{JOBS}/{'0' * 20}/cancel"), 404, "unknown-job")
+
+
 async def test_job_that_nobody_has_heard_of_is_unknown_and_makes_no_database(tiny: Gateway) -> None:
     for name in ("x", "x/events", "x/result", "%00", "0" * 20):
         assert_problem(await tiny.client.get(f"{JOBS}/{name}"), 404, "unknown-job")
@@ -419,5 +431,9 @@ async def test_job_is_its_keys_own(tiny_store: Path, tmp_path: Path) -> None:
         assert [job["id"] for job in listed] == [ours["id"]]
         for address in ours["links"].values():
             assert_problem(await started.client.get(address, headers=other), 404, "unknown-job")
+        cancel = f"{ours['links']['self']}/cancel"
+        assert_problem(await started.client.post(cancel, headers=other), 404, "unknown-job")
+        assert_problem(await started.client.post(cancel, headers=weak), 403, "missing-scope")
         assert_problem(await started.client.delete(ours["links"]["self"], headers=other), 404, "unknown-job")
+        assert (await started.client.get(ours["links"]["self"], headers=mine)).json()["state"] == "queued"
         assert (await started.client.get(ours["links"]["self"], headers=mine)).status_code == 200

@@ -13,7 +13,7 @@ T = TypeVar("T")
 class Repeat(Enum):
     """When a request may be sent again after it failed."""
 
-    #: Reading: whatever happened to it.
+    #: Reading, and what comes to the same when it is done again: whatever happened to it.
     ALWAYS = "always"
     #: Work that has no effect but its cost: where no answer had begun, or the server said that it did none.
     UNANSWERED = "unanswered"

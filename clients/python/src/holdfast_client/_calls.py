@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
@@ -19,6 +21,9 @@ from holdfast_client._reading import read
 from holdfast_client._watching import AttackListener
 
 T = TypeVar("T")
+
+#: What the server takes for one.
+_IDEMPOTENCY_KEY = re.compile(r"[\x21\x23-\x7e]{1,255}")
 
 _JSON, _EVENTS = "application/json", "text/event-stream"
 
@@ -86,6 +91,22 @@ def get_attack(name: str) -> Call[AttackDescription]:
     return Call("GET", f"/v1/attacks/{_segment(name, 'attack')}", _as(AttackDescription))
 
 
+def idempotency_key(given: str | None) -> str:
+    """The caller's key, or one that nobody else has.
+
+    Raises:
+        ConfigurationError: It is none that a header may have.
+    """
+    if given is None:
+        return uuid.uuid4().hex
+    if not _IDEMPOTENCY_KEY.fullmatch(given):
+        raise ConfigurationError(
+            "An idempotency key is 1 to 255 visible ASCII characters, without spaces and quotation marks.",
+            "Where other text is to name a job, send its hash.",
+        )
+    return given
+
+
 def create_job(campaign: Mapping[str, Any], files: Sequence[tuple[str, IO[bytes]]], key: str) -> Call[Job]:
     """A campaign over files, or over a data set of the server."""
     body = json.dumps(campaign)
@@ -144,6 +165,11 @@ def job_images(job: str, run: int, outcomes: Sequence[str], first: int, count: i
         "count": count,
     }
     return Call("GET", f"{_job(job)}/images", _as(JobImagePage), params=params)
+
+
+def cancel_job(job: str) -> Call[Job]:
+    """Cancel a job that is not over, and leave one that is. Sent twice it does no more than sent once."""
+    return Call("POST", f"{_job(job)}/cancel", _as(Job))
 
 
 def remove_job(job: str) -> Call[Removal]:

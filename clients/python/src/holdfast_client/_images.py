@@ -24,7 +24,7 @@ Layout = Literal["auto", "hwc", "chw"]
 _SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"))
 
 #: Modes of PIL that PNG has as they are; of the others RGB is made.
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 def encode_image(image: ImageInput, *, layout: Layout = "auto") -> bytes:
@@ -82,7 +82,10 @@ def _read(path: Path) -> bytes:
 
 
 def _read_file(file: Any) -> bytes:
-    content = file.read()
+    try:
+        content = file.read()
+    except (OSError, ValueError) as error:  # the latter of a file that is closed, or no text that can be read
+        raise ImageInputError(f"The file cannot be read: {error}.") from error
     if not isinstance(content, bytes):
         raise ImageInputError("The file is open for text.", "Open it with mode 'rb'.")
     return content
@@ -93,6 +96,20 @@ def _png_of_pil(image: Any) -> bytes:
         raise ImageInputError(
             f"A PIL image of mode {image.mode} has no scale of its own.", "Convert it to L or RGB first."
         )
+    try:
+        return _as_png(image)
+    except MemoryError:
+        raise  # the machine's fault, not the image's
+    except Exception as error:  # PIL reads a file only now, and raises what its parsers happen to run into
+        raise ImageInputError(
+            f"The PIL image of mode {image.mode} cannot be read: {error}.",
+            "Check that its file is whole, or convert it to L or RGB first.",
+        ) from error
+
+
+def _as_png(image: Any) -> bytes:
+    if image.mode.startswith("I;16") and image.mode != "I;16":  # 16 bits in another order
+        image = image.convert("I").convert("I;16")
     buffer = io.BytesIO()
     (image if image.mode in _PNG_MODES else image.convert("RGB")).save(buffer, "PNG")
     return buffer.getvalue()

@@ -9,7 +9,7 @@ from typing import Any
 
 from holdfast_client._answers import retry_after
 from holdfast_client._call import Call, Repeat, Reply
-from holdfast_client._errors import APIConnectionError, ConfigurationError
+from holdfast_client._errors import APIConnectionError, APIError, ConfigurationError, ProblemError
 
 #: Refusals that go by themselves. What was refused with 429 or 503 was not begun.
 _NOT_BEGUN = (429, 503)
@@ -77,6 +77,13 @@ class Retries:
         """Seconds to wait after so many attempts, where the server does not say."""
         whole = min(self.longest, self.first * 2.0 ** min(attempt - 1, 30))
         return whole * (0.5 + 0.5 * self.chance())
+
+
+def is_passing(error: APIError) -> bool:
+    """Whether what was only read may be asked for again after this."""
+    return isinstance(error, APIConnectionError) or (
+        isinstance(error, ProblemError) and error.status in _PASSING
+    )
 
 
 def _may_repeat(repeat: Repeat, outcome: Reply | Failure) -> bool:

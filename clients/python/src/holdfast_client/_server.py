@@ -25,6 +25,7 @@ _OPERATIONS = (
     ("post", "/v1/jobs"),
     ("get", "/v1/jobs/{job}"),
     ("delete", "/v1/jobs/{job}"),
+    ("post", "/v1/jobs/{job}/cancel"),
     ("get", "/v1/jobs/{job}/events"),
     ("get", "/v1/jobs/{job}/result"),
     ("get", "/v1/datasets"),

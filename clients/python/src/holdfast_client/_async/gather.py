@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import count
 from typing import TypeVar
 
 import anyio
@@ -15,17 +16,20 @@ async def gather(work: Callable[[T], Awaitable[R]], items: Iterable[T], concurre
     """Do ``work`` on every item, ``concurrency`` at a time; the results, in the order of the items.
 
     Items are taken as they are needed. The first failure, by its item's place, is raised when what was under
-    way has been stopped.
+    way has been stopped; that an item cannot be had is one, too.
     """
     results: dict[int, R] = {}
     failures: dict[int, Exception] = {}
-    waiting = enumerate(items)
+    waiting, places = iter(items), count()
 
     async def go_on(scope: anyio.CancelScope) -> None:
-        for place, item in waiting:
+        for place in places:
             try:
+                item = next(waiting)
                 results[place] = await work(item)
-            except Exception as error:  # noqa: BLE001, PERF203 - raised below, whatever it is
+            except StopIteration:  # noqa: PERF203 - what an item costs is far more
+                return
+            except Exception as error:  # noqa: BLE001 - raised below, whatever it is
                 failures[place] = error
                 scope.cancel()
                 return

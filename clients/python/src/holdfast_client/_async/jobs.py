@@ -16,9 +16,8 @@ from holdfast_client._async.transport import AsyncTransport
 from holdfast_client._attack_results import Outcome
 from holdfast_client._campaign import AttackGiven, DatasetChoice, LabelSource, ModelGiven, campaign, opened
 from holdfast_client._errors import (
-    APIConnectionError,
+    APIError,
     ConfigurationError,
-    UnavailableError,
     UnexpectedAnswerError,
     WaitTimeoutError,
 )
@@ -33,7 +32,12 @@ from holdfast_client._job_results import (
     Removal,
     State,
 )
+from holdfast_client._retries import is_passing
 from holdfast_client._sse import EventReader
+
+#: Seconds for a job to be taken on: images have 300 to arrive and as many again to be checked, and a data set
+#: has those alone, by the settings that a server has if nobody changes them. And some to answer.
+_IMAGES_TAKEN, _DATASET_TAKEN = 660.0, 330.0
 
 #: Seconds between two looks at a job that is waited for: at first, and at most.
 _SOON, _LATER = 0.2, 2.0
@@ -88,10 +92,13 @@ class AsyncJobs:
             float_images: Keep the exact adversarial images too.
             name: A note.
             idempotency_key: The same key with the same content gives the same job, also from another
-                process. By default one is made for this call, so that sending it again begins no second job.
-            timeout: Seconds for an attempt; by default the client's, or 300 where images are sent.
+                process: up to 255 visible ASCII characters. By default one is made for this call, so that
+                sending it again begins no second job.
+            timeout: Seconds for an attempt; by default the client's, but 660 at least where images are sent
+                and 330 where a data set is named, as the server takes its time to check all of them.
 
         Raises:
+            ConfigurationError: Something of this cannot be sent.
             ImageInputError: An image cannot be read.
             InvalidRequestError: The campaign cannot be carried out.
             APIError: The request failed.
@@ -108,12 +115,12 @@ class AsyncJobs:
             float_images=float_images,
             name=name,
         )
-        key = idempotency_key or uuid.uuid4().hex
-        patience = timeout or max(self._transport.config.timeout, 0.0 if images is None else 300.0)
+        key = _calls.idempotency_key(idempotency_key)
+        usual = max(self._transport.config.timeout, _DATASET_TAKEN if images is None else _IMAGES_TAKEN)
         with opened(images) as files:
             if images is not None and not files:
                 raise ConfigurationError("There are no images.")
-            return await self._transport.call(_calls.create_job(asked, files, key), patience)
+            return await self._transport.call(_calls.create_job(asked, files, key), timeout or usual)
 
     async def get(self, job: str) -> Job:
         """How a job is, and how far each of its runs is.
@@ -155,7 +162,7 @@ class AsyncJobs:
         Args:
             job: Its id.
             after: The number of the last event that is known already.
-            patience: Seconds to try for, when the server is not there.
+            patience: Seconds to try for, when the server is not there or turns callers away.
 
         Raises:
             NotFoundError: There is no such job, or not any more.
@@ -163,11 +170,13 @@ class AsyncJobs:
         """
         reader = EventReader(last=after)
         silent_since = time.monotonic()
+        over = False
         while True:
+            before = reader.last
             try:
                 reader.restart()
-                call = _calls.follow_job(job, reader.last)
-                async with self._transport.stream(call, _SILENCE) as response:
+                call = _calls.follow_job(job, before)
+                async with self._transport.stream(call, _SILENCE, again=False) as response:
                     async for part in response.aiter_bytes():
                         silent_since = time.monotonic()
                         for event in _read(reader, part):
@@ -175,9 +184,15 @@ class AsyncJobs:
                             if event.is_last:
                                 return
                 pause = reader.retry
-            except (APIConnectionError, UnavailableError) as error:
+                if reader.last == before:
+                    if over:
+                        return
+                    # All may have been known already. What happened since is in one more stream, if anything.
+                    over = (await self.get(job)).is_over
+                    pause = 0.0 if over else pause
+            except APIError as error:
                 pause = max(reader.retry, getattr(error, "retry_after", None) or 0.0)
-                if time.monotonic() + pause > silent_since + patience:
+                if not is_passing(error) or time.monotonic() + pause > silent_since + patience:
                     raise
             await anyio.sleep(pause)
 
@@ -305,11 +320,7 @@ class AsyncJobs:
             NotFoundError: There is no such job.
             APIError: The request failed.
         """
-        found = await self.get(job)
-        if found.is_over:  # to the server, removing a job that is over means to delete it
-            return found
-        await self._transport.call(_calls.remove_job(job))
-        return await self.get(job)
+        return await self._transport.call(_calls.cancel_job(job))
 
     async def delete(self, job: str) -> Removal:
         """Delete a job, with its images and its result; one that is not over is cancelled first.

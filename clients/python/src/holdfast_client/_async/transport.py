@@ -32,6 +32,9 @@ logger = logging.getLogger("holdfast_client")
 #: Seconds to reach the server, of whatever an attempt may take.
 _CONNECT = 10.0
 
+#: Of the time for an attempt, how much there is for an answer that began when most of it was over.
+_READING = 0.1
+
 #: Seconds to ask what a server is, after it answered something odd.
 _HANDSHAKE = 5.0
 
@@ -115,18 +118,22 @@ class AsyncTransport:
             began = time.monotonic()
             outcome = await self._attempt(call, {"X-Request-Id": request_id}, timeout)
             _log(call, outcome, time.monotonic() - began, request_id)
-            delay = self.retries.delay(call, outcome, attempt)
-            if delay is None:
+            if not await self._waited(call, outcome, attempt):
                 break
-            logger.info(
-                "%s %s: %s; it is sent again in %.2f s", call.method, call.path, _result(outcome), delay
-            )
-            await anyio.sleep(delay)
         if isinstance(outcome, Reply):
             return replace(outcome, attempts=attempt)
         outcome.error.request_id = request_id
         outcome.error.attempts = attempt
         raise outcome.error
+
+    async def _waited(self, call: Call[Any], outcome: Reply | Failure, attempt: int) -> bool:
+        """Whether a request may be sent again after what came of it; the wait before that is over then."""
+        delay = self.retries.delay(call, outcome, attempt)
+        if delay is None:
+            return False
+        logger.info("%s %s: %s; it is sent again in %.2f s", call.method, call.path, _result(outcome), delay)
+        await anyio.sleep(delay)
+        return True
 
     async def _attempt(self, call: Call[Any], headers: dict[str, str], timeout: float) -> Reply | Failure:
         """Send a request once."""
@@ -136,15 +143,19 @@ class AsyncTransport:
         try:
             async with self._open(call, headers, timeout) as response:
                 answered = True
+                # Sending alone may have taken all of the time, and what is answered then is not thrown away.
+                deadline = max(deadline, time.monotonic() + _READING * timeout)
+                late = False
                 parts: list[bytes] = []
                 listener = _listener(call, response)
                 async for part in response.aiter_bytes():
+                    if late:  # httpx's own timeouts are from one byte to the next
+                        raise httpx.ReadTimeout("the answer came too slowly", request=response.request)
                     if listener is None:
                         parts.append(part)
                     else:
                         listener.hear(part)
-                    if time.monotonic() > deadline:  # httpx's own timeouts are from one byte to the next
-                        raise httpx.ReadTimeout("the answer came too slowly", request=response.request)
+                    late = time.monotonic() > deadline  # and given up only if this was not the last part
                 whole = Reply(response.status_code, _lower(response), b"".join(parts))
                 reply = whole if listener is None else listener.reply(whole)
                 if reply is None:
@@ -156,30 +167,45 @@ class AsyncTransport:
             raise ConfigurationError(f"The address cannot be used: {error}.") from error
 
     @asynccontextmanager
-    async def stream(self, call: Call[Any], silence: float) -> AsyncGenerator[httpx.Response, None]:
-        """Begin a request whose answer is read as it comes; it is not sent again.
+    async def stream(
+        self, call: Call[Any], silence: float, *, again: bool = True
+    ) -> AsyncGenerator[httpx.Response, None]:
+        """Begin a request whose answer is read as it comes; it is not sent again once that has begun.
 
         Args:
             call: The request.
             silence: Seconds without a byte after which the answer is given up.
+            again: Send the request again, where it may be, as long as it is not answered as it should be.
 
         Raises:
             APIConnectionError: There was no answer, or it ended too soon.
             ProblemError: The server refused.
         """
-        answered = False
         request_id = uuid.uuid4().hex
-        try:
-            async with self._open(call, {"X-Request-Id": request_id}, silence) as response:
-                answered = True
-                if response.status_code != 200:
-                    reply = Reply(response.status_code, _lower(response), await response.aread())
-                    raise refusal(call, reply)
-                yield response
-        except self._httpx.HTTPError as error:
-            failure = self._failure(call, error, silence, answered=answered).error
-            failure.request_id = request_id
-            raise failure from error
+        attempt = 0
+        while True:
+            attempt += 1
+            began = time.monotonic()
+            answered = accepted = False
+            outcome: Reply | Failure
+            try:
+                async with self._open(call, {"X-Request-Id": request_id}, silence) as response:
+                    answered = True
+                    accepted = response.status_code == 200
+                    if accepted:
+                        yield response
+                        return
+                    outcome = Reply(response.status_code, _lower(response), await response.aread())
+            except self._httpx.HTTPError as error:
+                outcome = self._failure(call, error, silence, answered=answered)
+            _log(call, outcome, time.monotonic() - began, request_id)
+            if accepted or not again or not await self._waited(call, outcome, attempt):
+                break
+        if isinstance(outcome, Reply):
+            raise refusal(call, replace(outcome, attempts=attempt))
+        outcome.error.request_id = request_id
+        outcome.error.attempts = attempt
+        raise outcome.error
 
     def _open(self, call: Call[Any], headers: dict[str, str], timeout: float) -> Any:
         return self._http.stream(

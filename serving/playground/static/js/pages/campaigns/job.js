@@ -41,13 +41,35 @@ export function JobPage({ id }) {
   `;
 }
 
+/** What is asked before a campaign is ended, and before one that has ended is deleted. */
+const CANCEL = {
+  title: "Cancel this campaign?",
+  text: "What is done so far is kept, and can be looked at; the rest is not done any more.",
+  action: "Cancel it",
+};
+const DELETE = {
+  title: "Delete this campaign?",
+  text: "Its images and results are deleted with it. This cannot be undone.",
+  action: "Delete it",
+};
+
 function Head({ job, onChange }) {
   const [asking, setAsking] = useState(false);
+  // What was asked stays what it was: the campaign may end before the answer is given.
+  const [question, setQuestion] = useState(CANCEL);
   const over = finished(job);
-  async function remove() {
-    await send(at("v1", "jobs", job.id), { method: "DELETE" });
-    if (over) go(["campaigns"]);
-    else onChange();
+  function ask() {
+    setQuestion(over ? DELETE : CANCEL);
+    setAsking(true);
+  }
+  async function cancelOrDelete() {
+    if (question === DELETE) {
+      await send(at("v1", "jobs", job.id), { method: "DELETE" });
+      go(["campaigns"]);
+    } else {
+      await send(at("v1", "jobs", job.id, "cancel"), { method: "POST" });
+      onChange();
+    }
   }
   return html`
     <div class="row spread">
@@ -55,20 +77,13 @@ function Head({ job, onChange }) {
         <h1>${titleOf(job)}</h1>
         <span role="status"><${StateTag} state=${job.state} /></span>
       </div>
-      <button type="button" onClick=${() => setAsking(true)}><${Icon} name=${over ? "bin" : "close"} />${over ? "Delete" : "Cancel"}</button>
+      <button type="button" onClick=${ask}><${Icon} name=${over ? "bin" : "close"} />${over ? "Delete" : "Cancel"}</button>
     </div>
     <p class="help">
       ${count(job.images, "image")}, ${count(job.runs.length, "run")}; labels: ${LABELS[job.labels] || job.labels}. Begun
       <time datetime=${job.created} title=${when(job.created)}> ${ago(job.created)}</time>${job.expires && html`, kept until ${when(job.expires)}`}.
     </p>
-    <${Confirm}
-      title=${over ? "Delete this campaign?" : "Cancel this campaign?"}
-      text=${over ? "Its images and results are deleted with it. This cannot be undone." : "What is done so far is kept, and can be looked at; the rest is not done any more."}
-      action=${over ? "Delete it" : "Cancel it"}
-      open=${asking}
-      onClose=${() => setAsking(false)}
-      onConfirm=${remove}
-    />
+    <${Confirm} ...${question} open=${asking} onClose=${() => setAsking(false)} onConfirm=${cancelOrDelete} />
   `;
 }
 
