@@ -26,6 +26,7 @@ _OPERATIONS = (
     ("get", "/v1/jobs/{job}"),
     ("delete", "/v1/jobs/{job}"),
     ("post", "/v1/jobs/{job}/cancel"),
+    ("get", "/v1/jobs/{job}/images"),
     ("get", "/v1/jobs/{job}/events"),
     ("get", "/v1/jobs/{job}/result"),
     ("get", "/v1/datasets"),
