@@ -172,13 +172,14 @@ class Problem:
     def margin(self, logits: Array, rows: np.ndarray) -> np.ndarray:
         """By how much the answers (k, classes) for ``rows`` are what the attack wants: (k,) on the host.
 
-        max_{j≠y} z_j − z_y, or z_t − max_{j≠t} z_j where there are targets; −∞ of an answer with a NaN.
+        max_{j≠y} z_j − z_y, or z_t − max_{j≠t} z_j where there are targets; −∞ where that is NaN.
         """
         scores = to_numpy(logits)
         wanted = self._wanted[rows][:, None]
         others = scores.copy()
         np.put_along_axis(others, wanted, -np.inf, axis=1)
-        lead: np.ndarray = others.max(1) - np.take_along_axis(scores, wanted, axis=1)[:, 0]
+        with np.errstate(invalid="ignore"):  # two classes that are both infinite have no margin
+            lead: np.ndarray = others.max(1) - np.take_along_axis(scores, wanted, axis=1)[:, 0]
         lead = lead if self.targets is None else -lead
         return np.where(np.isnan(lead), -np.inf, lead)
 
@@ -222,10 +223,11 @@ class Problem:
         blind = ~finite | ((highest == 0) & (lowest == 0))
         self.tally.zeros += int(np.count_nonzero(held & blind))
         self.tally.gradients += int(np.count_nonzero(held))
+        losses, gradient = answer.loss, answer.gradient
+        # A loss may be none where the gradient is one, as the margin of a model with infinite logits.
+        losses = xp.where(xp.isnan(losses), xp.full_like(losses, -xp.inf), losses)
         if not finite.all():
-            gradient = xp.where(xp.isfinite(answer.gradient), answer.gradient, xp.zeros_like(answer.gradient))
-            worst = xp.full_like(answer.loss, -xp.inf)
-            losses = xp.where(xp.isnan(answer.loss), worst, answer.loss)
-            answer = GradientAnswer(answer.logits, losses, gradient)
+            gradient = xp.where(xp.isfinite(gradient), gradient, xp.zeros_like(gradient))
+        answer = GradientAnswer(answer.logits, losses, gradient)
         self._judged = (answer.logits, rows, fooled)
         return answer

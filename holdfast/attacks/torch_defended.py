@@ -9,7 +9,7 @@ from torch import Tensor
 
 from holdfast.attacks.loss import AdaptiveLoss, AnyLoss, Loss
 from holdfast.attacks.oracle import GradientAnswer, UnsupportedLossError
-from holdfast.attacks.torch_losses import attack_loss
+from holdfast.attacks.torch_losses import attack_loss, bounded
 from holdfast.attacks.torch_mat import bibo, ftc, so
 from holdfast.attacks.torch_oracle import TorchOracle
 from holdfast.manifold import Through, classify_transformed, transform_for_attack
@@ -93,7 +93,7 @@ class TransformedOracle:
                 through=self._through,
             )
             logits = self._network(found.images).float()
-            losses = attack_loss(logits, labels, loss, targets)
+            losses = attack_loss(bounded(logits), labels, loss, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
         return GradientAnswer(logits.detach(), losses.detach(), gradient)
 
