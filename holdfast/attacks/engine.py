@@ -225,8 +225,14 @@ def _with_flags(
         *flags.not_a_number(found.unanswered),
         *flags.lost_by_rounding(lost, successes),
     ]
-    spent = found.forwards + int(again.shape[0]) * passes(oracle)
-    return replace(found, forwards=spent, seconds=time.perf_counter() - started, flags=raised)
+    spent = passes(oracle) * int(again.shape[0])
+    return replace(
+        found,
+        forwards=found.forwards + spent.forwards,
+        backwards=found.backwards + spent.backwards,
+        seconds=time.perf_counter() - started,
+        flags=raised,
+    )
 
 
 def _blind(found: AttackResult) -> dict[str, int]:

@@ -8,7 +8,8 @@ and judges the outcome on single answers of the model, as it is served.
 from __future__ import annotations
 
 from holdfast.attacks.loss import AnyLoss
-from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes
+from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes, questions
+from holdfast.attacks.parameters import Cost
 
 
 class EOTOracle:
@@ -22,7 +23,7 @@ class EOTOracle:
         samples: Answers to take the mean of, at least 1.
 
     Attributes:
-        passes: What one answer costs, in passes of the model: attacks count them.
+        questions: Answers of the model that one of these is made of: attacks count them.
         dynamic: As of the model; see :class:`holdfast.attacks.oracle.Oracle`.
 
     Raises:
@@ -34,7 +35,7 @@ class EOTOracle:
             raise ValueError(f"the mean of {samples} answers is none; samples are at least 1")
         self._oracle = oracle
         self._samples = samples
-        self.passes: int = samples * passes(oracle)
+        self.questions: int = samples * questions(oracle)
         self.dynamic: bool = getattr(oracle, "dynamic", False)
 
     @property
@@ -42,8 +43,12 @@ class EOTOracle:
         """How many classes the model tells apart."""
         return self._oracle.classes
 
+    def passes(self, loss: AnyLoss | None) -> Cost:
+        """See :func:`holdfast.attacks.oracle.passes`: those of every sample."""
+        return passes(self._oracle, loss) * self._samples
+
     def logits(self, images: Array) -> Array:
-        """The mean of the logits, (n, classes); so many forward passes."""
+        """The mean of the logits, (n, classes)."""
         total = self._oracle.logits(images)
         for _ in range(self._samples - 1):
             total = total + self._oracle.logits(images)
@@ -57,7 +62,7 @@ class EOTOracle:
         targets: Array | None = None,
         originals: Array | None = None,
     ) -> GradientAnswer:
-        """The means of logits, losses and gradients: ∇ E[L] = E[∇ L]; so many passes of each kind."""
+        """The means of logits, losses and gradients: ∇ E[L] = E[∇ L]."""
         answer = self._oracle.gradient(images, labels, loss, targets, originals)
         logits, losses, gradient = answer.logits, answer.loss, answer.gradient
         for _ in range(self._samples - 1):

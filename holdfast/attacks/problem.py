@@ -17,7 +17,7 @@ from holdfast.attacks.inputs import answered
 from holdfast.attacks.loss import AdaptiveLoss, AnyLoss
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.objective import Objective
-from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes
+from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes, questions
 
 #: Called with the steps done and the steps in all. What it raises ends the attack between two steps.
 Progress = Callable[[int, int], None]
@@ -39,7 +39,7 @@ class Tally:
 
     Attributes:
         queries: (n,) images shown to the model on behalf of each image.
-        forwards: Forward passes, those before a backward pass included.
+        forwards: Forward passes of its network, those before a backward pass included.
         backwards: Backward passes.
         zeros: Gradients of images not yet fooled that were exactly zero, or no number.
         gradients: Gradients of images not yet fooled.
@@ -191,7 +191,7 @@ class Problem:
     def _gradient(
         self, images: Array, rows: np.ndarray, labels: Array, loss: AnyLoss, targets: Array | None
     ) -> GradientAnswer:
-        self._count(rows, backwards=True)
+        self._count(rows, loss)
         if isinstance(loss, AdaptiveLoss) and loss.needs_originals:
             return self.oracle.gradient(images, labels, loss, targets, self._of(self.images, rows))
         return self.oracle.gradient(images, labels, loss, targets)
@@ -199,12 +199,12 @@ class Problem:
     def _of(self, array: Array, rows: np.ndarray) -> Array:
         return array if rows is self.rows else take(array, rows)
 
-    def _count(self, rows: np.ndarray, *, backwards: bool = False) -> None:
+    def _count(self, rows: np.ndarray, loss: AnyLoss | None = None) -> None:
         self._judged = None
-        each = passes(self.oracle)
-        np.add.at(self.tally.queries, self.places[rows], each)
-        self.tally.forwards += len(rows) * each
-        self.tally.backwards += len(rows) * each if backwards else 0
+        np.add.at(self.tally.queries, self.places[rows], questions(self.oracle))
+        spent = passes(self.oracle, loss) * len(rows)
+        self.tally.forwards += spent.forwards
+        self.tally.backwards += spent.backwards
 
     def _look_for_nan(self, logits: Array) -> None:
         self.tally.unanswered += int(np.count_nonzero(~answered(logits)))
