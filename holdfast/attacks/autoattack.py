@@ -91,6 +91,7 @@ def autoattack(problem: Problem, parameters: AutoAttackParameters) -> Array:
         attack = attack_of(member)
         part = crafted.part(rows, progress)
         found = region.project(attack.core(part, member), part.images)
+        problem.tally.settle()
         put(adversarial, rows, found)
         fooled = problem.fooled(problem.ask(found, rows), rows)
         problem.credit(rows[fooled], attack.name)

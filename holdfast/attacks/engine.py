@@ -23,8 +23,9 @@ from holdfast.attacks.inputs import answered, check_classes, check_images
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.oracle import Array, Oracle, passes
 from holdfast.attacks.parameters import TWICE, AttackParameters
-from holdfast.attacks.problem import Problem, Progress, Tally, silent, stage
+from holdfast.attacks.problem import Problem, Progress, silent, stage
 from holdfast.attacks.result import AttackResult, join
+from holdfast.attacks.tally import Tally
 from holdfast.attacks.targets import TargetableParameters, choose
 from holdfast.errors import HoldfastError
 
@@ -131,6 +132,7 @@ def _attack_part(
     if len(open_rows):
         problem = victim if len(open_rows) == len(victim) else victim.part(open_rows)
         found = kind.core(problem if source is None else _on_source(problem, source), parameters)
+        tally.settle()
         put(adversarial, open_rows, _within(found, take(images, open_rows), parameters))
         put(after, open_rows, victim.ask(take(adversarial, open_rows), open_rows))
     progress(1, 1)

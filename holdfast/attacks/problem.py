@@ -18,6 +18,7 @@ from holdfast.attacks.loss import AdaptiveLoss, AnyLoss
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.objective import Objective
 from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes, questions
+from holdfast.attacks.tally import Tally
 
 #: Called with the steps done and the steps in all. What it raises ends the attack between two steps.
 Progress = Callable[[int, int], None]
@@ -31,34 +32,6 @@ def silent(done: int, total: int) -> None:
 def stage(progress: Progress, index: int, count: int) -> Progress:
     """The progress of one of ``count`` stages of equal length, so that it counts over all of them."""
     return lambda done, total: progress(index * total + done, count * total)
-
-
-@dataclass
-class Tally:
-    """What an attack has spent and seen, over the images of a batch.
-
-    Attributes:
-        queries: (n,) images shown to the model on behalf of each image.
-        forwards: Forward passes of its network, those before a backward pass included.
-        backwards: Backward passes.
-        zeros: Gradients of images not yet fooled that were exactly zero, or no number.
-        gradients: Gradients of images not yet fooled.
-        unanswered: Answers with a NaN among the logits.
-        fooled_by: (n,) str, the part of an ensemble that fooled each image; empty where none did.
-    """
-
-    queries: np.ndarray
-    fooled_by: np.ndarray
-    forwards: int = 0
-    backwards: int = 0
-    zeros: int = 0
-    gradients: int = 0
-    unanswered: int = 0
-
-    @classmethod
-    def of(cls, images: int) -> Tally:
-        """Nothing spent yet."""
-        return cls(np.zeros(images, dtype=np.int64), np.full(images, "", dtype=object))
 
 
 @dataclass
@@ -201,10 +174,7 @@ class Problem:
 
     def _count(self, rows: np.ndarray, loss: AnyLoss | None = None) -> None:
         self._judged = None
-        np.add.at(self.tally.queries, self.places[rows], questions(self.oracle))
-        spent = passes(self.oracle, loss) * len(rows)
-        self.tally.forwards += spent.forwards
-        self.tally.backwards += spent.backwards
+        self.tally.ask(self.places[rows], questions(self.oracle), passes(self.oracle, loss))
 
     def _look_for_nan(self, logits: Array) -> None:
         self.tally.unanswered += int(np.count_nonzero(~answered(logits)))
@@ -221,8 +191,7 @@ class Problem:
         highest, lowest = to_numpy(xp.max(flat, axis=1)), to_numpy(xp.min(flat, axis=1))
         finite = np.isfinite(highest) & np.isfinite(lowest)
         blind = ~finite | ((highest == 0) & (lowest == 0))
-        self.tally.zeros += int(np.count_nonzero(held & blind))
-        self.tally.gradients += int(np.count_nonzero(held))
+        self.tally.see(self.places[rows[held]], blind[held])
         losses, gradient = answer.loss, answer.gradient
         # A loss may be none where the gradient is one, as the margin of a model with infinite logits.
         losses = xp.where(xp.isnan(losses), xp.full_like(losses, -xp.inf), losses)

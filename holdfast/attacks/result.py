@@ -33,8 +33,9 @@ class AttackResult:
             answers the same. That is about the model, and in no image's ``queries``. A query is one pass of
             a plain model, and two of one that transforms its images by a gradient of its own.
         backwards: All backward passes, those that the model itself takes while it answers included.
-        gradients: Gradients of images not yet fooled.
-        zero_gradients: Of these, the ones that were exactly zero, or no number.
+        gradients: Images that were attacked by gradient; of an ensemble, once for each such attack.
+        zero_gradients: Of these, those at which more than half of the gradients were exactly zero, or no
+            number, while they held.
         fooled_by: (n,) str on the host, which attack of an ensemble fooled each image; empty for images that
             hold or were wrong from the start, and for an attack that is no ensemble.
         seed: Of all that was random.
