@@ -12,7 +12,7 @@ from holdfast.attacks import attack, attack_of
 from holdfast.attacks.arrays import like, to_numpy
 from holdfast.attacks.oracle import Array, Oracle
 from holdfast.attacks.parameters import AttackParameters
-from holdfast.attacks.problem import Progress, silent
+from holdfast.attacks.problem import Check, Progress, silent, unhindered
 from holdfast.attacks.result import AttackResult
 
 
@@ -40,6 +40,7 @@ def execute(
     trace: int = 0,
     batch_size: int = 128,
     progress: Progress = silent,
+    check: Check = unhindered,
 ) -> Attacked:
     """Attack images.
 
@@ -51,6 +52,7 @@ def execute(
         trace: Images of the first image's way to keep at most; 0 for none.
         batch_size: See :func:`holdfast.attacks.attack`.
         progress: See :func:`holdfast.attacks.attack`.
+        check: See :func:`holdfast.attacks.attack`.
 
     Raises:
         UnsupportedLossError: The model has not got what the attack asks of it.
@@ -70,6 +72,7 @@ def execute(
         parameters,
         batch_size=batch_size,
         progress=progress,
+        check=check,
     )
     return Attacked(on_host(result), labels, None if tracing is None else tracing.trace)
 

@@ -83,7 +83,9 @@ class AutoAttackParameters(BoundedParameters):
 def autoattack(problem: Problem, parameters: AutoAttackParameters) -> Array:
     """One attack after another; which of them fooled an image goes to its credit."""
     p = parameters
-    crafted = problem if p.answers == 1 else replace(problem, oracle=EOTOracle(problem.oracle, p.answers))
+    crafted = problem
+    if p.answers > 1:
+        crafted = replace(problem, oracle=EOTOracle(problem.oracle, p.answers, problem.check))
     region = ball(p.norm, p.epsilon)
     adversarial = copy(problem.images)
     rows = problem.rows

@@ -23,7 +23,7 @@ from holdfast.attacks.inputs import answered, check_classes, check_images
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.oracle import Array, Oracle, passes
 from holdfast.attacks.parameters import TWICE, AttackParameters
-from holdfast.attacks.problem import Problem, Progress, silent, stage
+from holdfast.attacks.problem import Check, Problem, Progress, silent, stage, unhindered
 from holdfast.attacks.result import AttackResult, join
 from holdfast.attacks.tally import Tally
 from holdfast.attacks.targets import TargetableParameters, choose
@@ -42,6 +42,7 @@ def attack(
     eot: int = 1,
     batch_size: int = 128,
     progress: Progress = silent,
+    check: Check = unhindered,
 ) -> AttackResult:
     """Attack a batch of images.
 
@@ -63,6 +64,8 @@ def attack(
             model is served.
         batch_size: The most images that are worked on at a time; it bounds the memory.
         progress: Called with the steps done and in all, between steps; what it raises ends the attack.
+        check: Called before each call of the model, of which a step may make many, and between the samples of
+            a mean; what it raises ends the attack, too.
 
     Raises:
         ValueError: The images are not float32 in [0, 1]; images, labels, targets and noise do not fit each
@@ -82,11 +85,11 @@ def attack(
             f"{kind.name} takes the mean of {parameters.answers} answers by itself; leave eot at 1"
         )
     if eot != 1:
-        source = EOTOracle(oracle if source is None else source, eot)
+        source = EOTOracle(oracle if source is None else source, eot, check)
     if noise is not None and len(noise) != images.shape[0]:
         raise ValueError(f"noise is a stream for each of {images.shape[0]} images, not {len(noise)}")
     parts = [
-        _attack_part(oracle, source, images, labels, targets, noise, parameters, kind, rows, report)
+        _attack_part(oracle, source, images, labels, targets, noise, parameters, kind, rows, report, check)
         for rows, report in _batches(int(images.shape[0]), batch_size, progress)
     ]
     found = join(parts)
@@ -113,12 +116,13 @@ def _attack_part(
     kind: Attack,
     rows: np.ndarray,
     progress: Progress,
+    check: Check,
 ) -> AttackResult:
     whole = len(rows) == images.shape[0]
     images, labels = (images, labels) if whole else (take(images, rows), take(labels, rows))
     noise = ImageNoise.of(parameters.seed, to_numpy(images)) if streams is None else streams.take(rows)
     tally = Tally.of(len(rows))
-    victim = Problem(oracle, images, labels, None, images, noise, tally, progress)
+    victim = Problem(oracle, images, labels, None, images, noise, tally, progress, check=check)
     before = _ask_clean(victim)
     aims = None if targets is None else to_numpy(targets)[rows]
     if aims is None and isinstance(parameters, TargetableParameters):

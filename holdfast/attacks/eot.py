@@ -7,6 +7,8 @@ and judges the outcome on single answers of the model, as it is served.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from holdfast.attacks.loss import AnyLoss
 from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes, questions
 from holdfast.attacks.parameters import Cost
@@ -21,6 +23,7 @@ class EOTOracle:
     Args:
         oracle: The model; any oracle, another of these included.
         samples: Answers to take the mean of, at least 1.
+        check: Called between two samples, of which there may be thousands; what it raises ends the answer.
 
     Attributes:
         questions: Answers of the model that one of these is made of: attacks count them.
@@ -30,11 +33,14 @@ class EOTOracle:
         ValueError: Fewer than one sample.
     """
 
-    def __init__(self, oracle: Oracle, samples: int) -> None:
+    def __init__(
+        self, oracle: Oracle, samples: int, check: Callable[[], None] = lambda: None
+    ) -> None:
         if samples < 1:
             raise ValueError(f"the mean of {samples} answers is none; samples are at least 1")
         self._oracle = oracle
         self._samples = samples
+        self._check = check
         self.questions: int = samples * questions(oracle)
         self.dynamic: bool = getattr(oracle, "dynamic", False)
 
@@ -51,6 +57,7 @@ class EOTOracle:
         """The mean of the logits, (n, classes)."""
         total = self._oracle.logits(images)
         for _ in range(self._samples - 1):
+            self._check()
             total = total + self._oracle.logits(images)
         return total / self._samples
 
@@ -66,6 +73,7 @@ class EOTOracle:
         answer = self._oracle.gradient(images, labels, loss, targets, originals)
         logits, losses, gradient = answer.logits, answer.loss, answer.gradient
         for _ in range(self._samples - 1):
+            self._check()
             answer = self._oracle.gradient(images, labels, loss, targets, originals)
             logits, losses, gradient = (
                 logits + answer.logits,

@@ -7,7 +7,7 @@ that attacks have in common is done around it, by :mod:`holdfast.attacks.engine`
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,11 +22,17 @@ from holdfast.attacks.tally import Tally
 
 #: Called with the steps done and the steps in all. What it raises ends the attack between two steps.
 Progress = Callable[[int, int], None]
+#: Called before every call of the model, of which a step may make thousands. What it raises ends the attack.
+Check = Callable[[], None]
 
 
 def silent(done: int, total: int) -> None:
     """Progress that nobody watches."""
     del done, total
+
+
+def unhindered() -> None:
+    """A check that finds nothing."""
 
 
 def stage(progress: Progress, index: int, count: int) -> Progress:
@@ -51,6 +57,7 @@ class Problem:
         tally: What has been spent; shared with the problems that this one is a part of.
         progress: Called between steps.
         places: (n,), where the images stand in the tally.
+        check: Called before the model is.
     """
 
     oracle: Oracle
@@ -62,6 +69,7 @@ class Problem:
     tally: Tally
     progress: Progress = silent
     places: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    check: Check = unhindered
 
     #: The last answer with a gradient, its rows and who was fooled: most cores ask for that right away.
     _judged: tuple[Array, np.ndarray, np.ndarray] | None = field(default=None, init=False, repr=False)
@@ -80,16 +88,15 @@ class Problem:
 
     def part(self, rows: np.ndarray, progress: Progress | None = None) -> Problem:
         """The same problem for some of the images only; passes and noise are still the images' own."""
-        return Problem(
-            self.oracle,
-            take(self.images, rows),
-            take(self.labels, rows),
-            None if self.targets is None else take(self.targets, rows),
-            take(self.logits, rows),
-            self.noise.take(rows),
-            self.tally,
-            progress or self.progress,
-            self.places[rows],
+        return replace(
+            self,
+            images=take(self.images, rows),
+            labels=take(self.labels, rows),
+            targets=None if self.targets is None else take(self.targets, rows),
+            logits=take(self.logits, rows),
+            noise=self.noise.take(rows),
+            progress=progress or self.progress,
+            places=self.places[rows],
         )
 
     def ask(self, images: Array, rows: np.ndarray) -> Array:
@@ -173,6 +180,7 @@ class Problem:
         return array if rows is self.rows else take(array, rows)
 
     def _count(self, rows: np.ndarray, loss: AnyLoss | None = None) -> None:
+        self.check()
         self._judged = None
         self.tally.ask(self.places[rows], questions(self.oracle), passes(self.oracle, loss))
 
