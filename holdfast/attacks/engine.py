@@ -23,7 +23,7 @@ from holdfast.attacks.inputs import answered, check_classes, check_images
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.oracle import Array, Oracle, passes
 from holdfast.attacks.parameters import TWICE, AttackParameters
-from holdfast.attacks.problem import Check, Problem, Progress, silent, stage, unhindered
+from holdfast.attacks.problem import Check, Problem, Progress, Watch, silent, stage, unhindered
 from holdfast.attacks.result import AttackResult, join
 from holdfast.attacks.tally import Tally
 from holdfast.attacks.targets import TargetableParameters, choose
@@ -43,6 +43,7 @@ def attack(
     batch_size: int = 128,
     progress: Progress = silent,
     check: Check = unhindered,
+    watch: Watch | None = None,
 ) -> AttackResult:
     """Attack a batch of images.
 
@@ -66,6 +67,9 @@ def attack(
         progress: Called with the steps done and in all, between steps; what it raises ends the attack.
         check: Called before each call of the model, of which a step may make many, and between the samples of
             a mean; what it raises ends the attack, too.
+        watch: Told of all that the attack itself shows to the model that it crafts on, and of nothing that is
+            asked around it: images (k, c, h, w), the images that they were made from by their numbers (k,),
+            logits, and what is ascended (k,), or None where no gradient is asked for.
 
     Raises:
         ValueError: The images are not float32 in [0, 1]; images, labels, targets and noise do not fit each
@@ -89,7 +93,9 @@ def attack(
     if noise is not None and len(noise) != images.shape[0]:
         raise ValueError(f"noise is a stream for each of {images.shape[0]} images, not {len(noise)}")
     parts = [
-        _attack_part(oracle, source, images, labels, targets, noise, parameters, kind, rows, report, check)
+        _attack_part(
+            oracle, source, images, labels, targets, noise, parameters, kind, rows, report, check, watch
+        )
         for rows, report in _batches(int(images.shape[0]), batch_size, progress)
     ]
     found = join(parts)
@@ -117,6 +123,7 @@ def _attack_part(
     rows: np.ndarray,
     progress: Progress,
     check: Check,
+    watch: Watch | None,
 ) -> AttackResult:
     whole = len(rows) == images.shape[0]
     images, labels = (images, labels) if whole else (take(images, rows), take(labels, rows))
@@ -135,7 +142,8 @@ def _attack_part(
     adversarial, after = copy(images), copy(before)
     if len(open_rows):
         problem = victim if len(open_rows) == len(victim) else victim.part(open_rows)
-        found = kind.core(problem if source is None else _on_source(problem, source), parameters)
+        crafted = problem if source is None else _on_source(problem, source)
+        found = kind.core(_watched(crafted, watch, rows), parameters)
         tally.settle()
         put(adversarial, open_rows, _within(found, take(images, open_rows), parameters))
         put(after, open_rows, victim.ask(take(adversarial, open_rows), open_rows))
@@ -155,6 +163,15 @@ def _on_source(problem: Problem, source: Oracle) -> Problem:
     """The same problem with another model to craft on; what is spent there counts as spent."""
     crafted = replace(problem, oracle=source)
     return replace(crafted, logits=_ask_clean(crafted))
+
+
+def _watched(problem: Problem, watch: Watch | None, rows: np.ndarray) -> Problem:
+    """The same problem, told of by the images' numbers among all, which are ``rows`` in this batch."""
+    if watch is None:
+        return problem
+    return replace(
+        problem, watch=lambda images, places, logits, loss: watch(images, rows[places], logits, loss)
+    )
 
 
 def _ask_clean(problem: Problem) -> Array:

@@ -24,6 +24,9 @@ from holdfast.attacks.tally import Tally
 Progress = Callable[[int, int], None]
 #: Called before every call of the model, of which a step may make thousands. What it raises ends the attack.
 Check = Callable[[], None]
+#: Told what the model was shown: images (k, c, h, w), which originals they were made from (k,), the logits,
+#: and what is ascended (k,), where a gradient was asked for.
+Watch = Callable[[Array, np.ndarray, Array, Array | None], None]
 
 
 def silent(done: int, total: int) -> None:
@@ -58,6 +61,7 @@ class Problem:
         progress: Called between steps.
         places: (n,), where the images stand in the tally.
         check: Called before the model is.
+        watch: Told of every question, the originals by their places.
     """
 
     oracle: Oracle
@@ -70,6 +74,7 @@ class Problem:
     progress: Progress = silent
     places: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     check: Check = unhindered
+    watch: Watch | None = None
 
     #: The last answer with a gradient, its rows and who was fooled: most cores ask for that right away.
     _judged: tuple[Array, np.ndarray, np.ndarray] | None = field(default=None, init=False, repr=False)
@@ -104,6 +109,7 @@ class Problem:
         self._count(rows)
         logits = self.oracle.logits(images)
         self._look_for_nan(logits)
+        self._tell(images, rows, logits)
         return logits
 
     def ascent(
@@ -131,7 +137,9 @@ class Problem:
                 sum(weight * term.loss for weight, term in terms),
                 sum(weight * term.gradient for weight, term in terms),
             )
-        return self._examined(answer, rows)
+        answer = self._examined(answer, rows)
+        self._tell(images, rows, answer.logits, answer.loss)
+        return answer
 
     def credit(self, rows: np.ndarray, name: str) -> None:
         """Say which part of an ensemble fooled the images made from the originals ``rows``."""
@@ -183,6 +191,10 @@ class Problem:
         self.check()
         self._judged = None
         self.tally.ask(self.places[rows], questions(self.oracle), passes(self.oracle, loss))
+
+    def _tell(self, images: Array, rows: np.ndarray, logits: Array, loss: Array | None = None) -> None:
+        if self.watch is not None:
+            self.watch(images, self.places[rows], logits, loss)
 
     def _look_for_nan(self, logits: Array) -> None:
         self.tally.unanswered += int(np.count_nonzero(~answered(logits)))
