@@ -22,7 +22,7 @@ from holdfast.attacks.eot import EOTOracle
 from holdfast.attacks.inputs import answered, check_classes, check_images
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.oracle import Array, Oracle, passes
-from holdfast.attacks.parameters import TWICE, AttackParameters
+from holdfast.attacks.parameters import TWICE, AttackParameters, going_on
 from holdfast.attacks.problem import Check, Problem, Progress, Watch, silent, stage, unhindered
 from holdfast.attacks.result import AttackResult, join
 from holdfast.attacks.tally import Tally
@@ -58,7 +58,8 @@ def attack(
         targets: (n,) classes to reach, in place of the parameters' own ``target``.
         noise: A stream for each image, in place of those of ``parameters.seed``.
         source: Craft the images on this model instead, by all that the attack asks of it: a transfer attack.
-            ``oracle`` then only judges them.
+            ``oracle`` then only judges them. With a source, and with ``eot``, ``stop_at_success`` is off unless
+            the parameters were given it.
         eot: For a model that answers at random: craft on the mean of so many answers (expectation over
             transformation, Athalye et al. 2018), each counted; see
             :func:`holdfast.attacks.parameters.announced`. The outcome is judged on single answers, as the
@@ -88,6 +89,8 @@ def attack(
         raise ValueError(
             f"{kind.name} takes the mean of {parameters.answers} answers by itself; leave eot at 1"
         )
+    if source is not None or eot > 1:
+        parameters = going_on(parameters)
     if eot != 1:
         source = EOTOracle(oracle if source is None else source, eot, check)
     if noise is not None and len(noise) != images.shape[0]:
@@ -161,7 +164,7 @@ def _from_their_targets(problem: Problem) -> np.ndarray:
 
 def _on_source(problem: Problem, source: Oracle) -> Problem:
     """The same problem with another model to craft on; what is spent there counts as spent."""
-    crafted = replace(problem, oracle=source)
+    crafted = replace(problem, oracle=source, elsewhere=True)
     return replace(crafted, logits=_ask_clean(crafted))
 
 

@@ -109,6 +109,16 @@ class MinimalL2Parameters(MinimalParameters):
         return "l2"
 
 
+def going_on(parameters: AttackParameters) -> AttackParameters:
+    """The same for an attack that is crafted on something else than what judges it.
+
+    An image that only just fools the one seldom fools the other: unless ``stop_at_success`` was given, it is off.
+    """
+    if "stop_at_success" not in type(parameters).model_fields or "stop_at_success" in parameters.model_fields_set:
+        return parameters
+    return parameters.model_copy(update={"stop_at_success": False})
+
+
 def announced(parameters: AttackParameters, classes: int, *, eot: int = 1, transfer: bool = False) -> Cost:
     """The most that :func:`holdfast.attacks.attack` spends on one image, with all that the engine asks for.
 

@@ -62,6 +62,8 @@ class Problem:
         places: (n,), where the images stand in the tally.
         check: Called before the model is.
         watch: Told of every question, the originals by their places.
+        elsewhere: Whether another model judges the result, or the same one by single answers and not by means:
+            what only just fools this one seldom fools that.
     """
 
     oracle: Oracle
@@ -75,6 +77,7 @@ class Problem:
     places: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     check: Check = unhindered
     watch: Watch | None = None
+    elsewhere: bool = False
 
     #: The last answer with a gradient, its rows and who was fooled: most cores ask for that right away.
     _judged: tuple[Array, np.ndarray, np.ndarray] | None = field(default=None, init=False, repr=False)
