@@ -16,8 +16,9 @@ from array_api_compat import array_namespace
 from holdfast.attacks import flags
 from holdfast.attacks.arrays import copy, like, put, take, to_numpy
 from holdfast.attacks.ball import ball, l2_norm, linf_norm
-from holdfast.attacks.catalogue import attack_of, find
+from holdfast.attacks.catalogue import attack_of
 from holdfast.attacks.definition import Attack
+from holdfast.attacks.ensemble import left_over
 from holdfast.attacks.eot import EOTOracle
 from holdfast.attacks.inputs import answered, check_classes, check_images
 from holdfast.attacks.noise import ImageNoise
@@ -102,7 +103,7 @@ def attack(
         for rows, report in _batches(int(images.shape[0]), batch_size, progress)
     ]
     found = join(parts)
-    return _with_flags(oracle, images, found, started, kind, eot * parameters.answers)
+    return _with_flags(oracle, images, found, started, parameters, eot * parameters.answers)
 
 
 def _batches(images: int, size: int, progress: Progress) -> list[tuple[np.ndarray, Progress]]:
@@ -234,7 +235,12 @@ def _judge(
 
 
 def _with_flags(
-    oracle: Oracle, images: Array, found: AttackResult, started: float, kind: Attack, answers: int
+    oracle: Oracle,
+    images: Array,
+    found: AttackResult,
+    started: float,
+    parameters: AttackParameters,
+    answers: int,
 ) -> AttackResult:
     again = oracle.logits(images[:TWICE, ...])
     few = found.logits_before[:TWICE, ...]
@@ -244,10 +250,10 @@ def _with_flags(
     lost = successes - int(np.sum(to_numpy(found.success) & to_numpy(found.survives_rounding)))
     zeros = flags.zero_gradient(found.zero_gradients, found.gradients)
     raised = [
-        *(zeros if kind.access == "gradient" else []),
+        *(zeros if attack_of(parameters).access == "gradient" else []),
         *flags.randomised(difference / scale, answers),
         *flags.dynamic(oracle),
-        *flags.left_to_black_box(_blind(found), len(found.fooled_by)),
+        *flags.left_to_black_box(left_over(parameters, found.fooled_by), len(found.fooled_by)),
         *flags.not_a_number(found.unanswered),
         *flags.lost_by_rounding(lost, successes),
     ]
@@ -259,9 +265,3 @@ def _with_flags(
         seconds=time.perf_counter() - started,
         flags=raised,
     )
-
-
-def _blind(found: AttackResult) -> dict[str, int]:
-    """How many images each attack of an ensemble fooled that sees no gradient."""
-    names = sorted({name for name in found.fooled_by if name and find(name).access != "gradient"})
-    return {name: int(np.sum(found.fooled_by == name)) for name in names}

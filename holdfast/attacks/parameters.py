@@ -53,6 +53,11 @@ class AttackParameters(BaseModel, ABC):
         """The most that the attack itself spends on one image of a model with ``classes`` classes."""
 
     @property
+    def members(self) -> tuple[AttackParameters, ...]:
+        """Of the attacks that it is made of, in their order; none where it is no ensemble."""
+        return ()
+
+    @property
     def answers(self) -> int:
         """Answers of the model that the attack takes the mean of by its own definition, in :meth:`cost`."""
         return 1
