@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from holdfast.attacking.record import (
 )
 from holdfast.attacks import flags
 from holdfast.attacks.ball import l2_norm, linf_norm
+from holdfast.attacks.ensemble import left_over
 from holdfast.attacks.flags import Flag
 from holdfast.attacks.result import AttackResult
 from holdfast.manifest import Manifest, ThreatModel
@@ -42,6 +44,8 @@ class Gathered(BaseModel):
     zeros: int
     seconds: float
     flags: list[Flag]
+    #: Of what was kept before these were counted, nothing is known.
+    blind: dict[str, int] = {}
 
 
 @dataclass
@@ -75,6 +79,7 @@ class Gathering:
     _zeros: int = 0
     _seconds: float = 0.0
     _flags: dict[str, Flag] = field(default_factory=dict)
+    _blind: Counter[str] = field(default_factory=Counter)
 
     def add(
         self,
@@ -101,6 +106,7 @@ class Gathering:
         self._zeros += result.zero_gradients
         self._seconds += result.seconds
         self._flags.update({flag.name: flag for flag in result.flags})
+        self._blind.update(left_over(self.chosen.parameters, result.fooled_by))
         classes, calibration = self.manifest.classes, self.manifest.calibration
         temperature = 1.0 if calibration is None else calibration.temperature
         before = probabilities(result.logits_before, temperature)
@@ -145,6 +151,7 @@ class Gathering:
             zeros=self._zeros,
             seconds=self._seconds,
             flags=list(self._flags.values()),
+            blind=dict(self._blind),
         )
 
     def extend(self, gathered: Gathered) -> None:
@@ -157,6 +164,7 @@ class Gathering:
         self._zeros += gathered.zeros
         self._seconds += gathered.seconds
         self._flags.update({flag.name: flag for flag in gathered.flags})
+        self._blind.update(gathered.blind)
 
     def _take(self, result: ImageResult) -> None:
         """Take what came of one image."""
@@ -211,10 +219,11 @@ class Gathering:
     def _raised(self) -> list[Flag]:
         """The flags over all batches: those with a share in them are worked out again from the sums."""
         zeros = flags.zero_gradient(self._zeros, self._gradients)
-        summed = {"zero_gradient", "lost_by_rounding"}
+        summed = {"zero_gradient", "black_box_beats_white_box", "lost_by_rounding"}
         return [
             *(zeros if self.chosen.attack.access == "gradient" else []),
             *(flag for name, flag in self._flags.items() if name not in summed),
+            *flags.left_to_black_box(self._blind, len(self.success)),
             *flags.lost_by_rounding(self._lost, sum(self.success)),
         ]
 
