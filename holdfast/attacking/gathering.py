@@ -229,27 +229,49 @@ class Gathering:
 
 
 def between(gatherings: Sequence[Gathering]) -> list[Flag]:
-    """What only shows between attacks that had the same images, the same budget and the same aim."""
-    groups: dict[object, dict[str, Gathering]] = {}
+    """What only shows between attacks that had the same images, the same budget and the same aim.
+
+    Of several runs of one attack, as with other settings, the strongest stands for it.
+    """
+    groups: dict[object, list[Gathering]] = {}
     for each in gatherings:
         parameters = each.chosen.parameters
         if parameters.budget is not None:
             key = (parameters.budget, getattr(parameters, "target", None))
-            groups.setdefault(key, {})[each.chosen.attack.name] = each
+            groups.setdefault(key, []).append(each)
     raised: list[Flag] = []
     for group in groups.values():
-        white = {name: each for name, each in group.items() if each.chosen.attack.access == "gradient"}
-        black = {name: each for name, each in group.items() if name not in white}
-        cw, pgd = group.get("cw-linf"), group.get("pgd")
-        alike = cw is not None and pgd is not None and _alike_but_for_the_loss(cw, pgd)
-        raised += flags.compare(white, black, cw if alike else None, pgd if alike else None)
+        white = [each for each in group if each.chosen.attack.access == "gradient"]
+        black = [each for each in group if each.chosen.attack.access != "gradient"]
+        raised += flags.compare(_strongest(white), _strongest(black), None, None)
+        raised += _between_losses(white)
     return raised
+
+
+def _strongest(runs: Sequence[Gathering]) -> dict[str, Gathering]:
+    """The run of each attack that fooled the most images, by its name."""
+    found: dict[str, Gathering] = {}
+    for run in sorted(runs, key=lambda each: sum(each.success)):
+        found[run.chosen.attack.name] = run
+    return found
+
+
+def _between_losses(runs: Sequence[Gathering]) -> list[Flag]:
+    """What the first two runs show that differ in their loss alone, and in what it fools."""
+    for cw in runs:
+        for pgd in runs:
+            if (cw.chosen.attack.name, pgd.chosen.attack.name) != ("cw-linf", "pgd"):
+                continue
+            raised = flags.compare({}, {}, cw, pgd) if _alike_but_for_the_loss(cw, pgd) else []
+            if raised:
+                return raised
+    return []
 
 
 def _alike_but_for_the_loss(cw: Gathering, pgd: Gathering) -> bool:
     ours, theirs = (each.chosen.parameters.model_dump() for each in (cw, pgd))
     losses = ours.pop("loss", None), theirs.pop("loss", None)
-    return losses == ("cw", "ce") and ours == theirs
+    return losses == ("cw", "ce") and ours == theirs and cw.chosen.eot == pgd.chosen.eot
 
 
 def _answer(row: np.ndarray, label: int, classes: Sequence[str]) -> Answer:

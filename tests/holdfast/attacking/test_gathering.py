@@ -21,8 +21,8 @@ def manifest(tiny_bundle: Path) -> Manifest:
     return Bundle.open(tiny_bundle).manifest
 
 
-def gather(manifest: Manifest, attack: str, *settings: str) -> Gathering:
-    (chosen,) = choose(Words([attack], {}, settings), manifest)
+def gather(manifest: Manifest, attack: str, *settings: str, eot: int = 1) -> Gathering:
+    (chosen,) = choose(Words([attack], {}, settings, eot=eot), manifest)
     return Gathering(chosen, manifest)
 
 
@@ -200,3 +200,32 @@ def test_cw_far_under_pgd_is_flagged_where_both_had_the_same_settings(manifest: 
     assert names(between([pgd, add(gather(manifest, "cw-linf"), [True] * 10)])) == ["cw_below_pgd"]
     assert between([pgd, add(gather(manifest, "cw-linf", "steps=100"), [True] * 10)]) == []
     assert between([pgd, add(gather(manifest, "cw-linf", "loss=dlr"), [True] * 10)]) == []
+
+
+def test_of_several_runs_of_one_attack_the_strongest_is_compared(manifest: Manifest) -> None:
+    weak, strong = [True] * 2 + [False] * 8, [True] * 8 + [False] * 2
+    for first, last in ((weak, strong), (strong, weak)):
+        black = [add(gather(manifest, "square", f"seed={n}"), [first, last][n]) for n in range(2)]
+        assert names(between([*black, add(gather(manifest, "pgd"), weak)])) == ["black_box_beats_white_box"]
+        white = [add(gather(manifest, "pgd", f"steps={n + 1}"), [first, last][n]) for n in range(2)]
+        assert between([*white, add(gather(manifest, "square"), strong)]) == []
+
+
+def test_any_two_runs_that_differ_in_their_loss_alone_are_compared(manifest: Manifest) -> None:
+    few, many = [False] * 10, [True] * 10
+    alike = [add(gather(manifest, "pgd", "steps=7"), few), add(gather(manifest, "cw-linf", "steps=7"), many)]
+    others = [add(gather(manifest, "pgd"), many), add(gather(manifest, "cw-linf", "steps=9"), many)]
+    assert names(between([*alike, *others])) == ["cw_below_pgd"]
+    assert names(between([*others, *alike])) == ["cw_below_pgd"]
+    twice = [add(gather(manifest, name), runs) for name, runs in (("pgd", few), ("cw-linf", many))]
+    assert names(between([*twice, *alike])) == ["cw_below_pgd"]
+
+
+def test_an_attack_on_means_is_compared_with_one_on_as_many_answers(manifest: Manifest) -> None:
+    """A random model is fooled less by an attack on single answers, whatever that ascends."""
+    pgd, cw = add(gather(manifest, "pgd"), [False] * 10), gather(manifest, "cw-linf", eot=8)
+    single = gather(manifest, "cw-linf", "stop_at_success=false")
+    assert single.chosen.parameters == cw.chosen.parameters
+    going_on = add(gather(manifest, "pgd", "stop_at_success=false"), [False] * 10)
+    assert between([pgd, going_on, add(cw, [True] * 10)]) == []
+    assert names(between([pgd, going_on, add(single, [True] * 10)])) == ["cw_below_pgd"]
