@@ -25,8 +25,8 @@ Clock = Callable[[], float]
 class CostEstimate:
     """One attack's cost at most.
 
-    Passes are those of a plain model, one for each question. A model that runs more for an answer takes longer
-    for it, which is in the measured seconds.
+    Passes are those of a plain model, one for each question. A model that runs more of them for an answer
+    takes longer for it, which is in the measured seconds.
 
     Attributes:
         attack: Its name.

@@ -109,8 +109,8 @@ class Totals(Part):
         int,
         Field(
             description="Forward passes, those before a backward pass included: for all queries, and for "
-            "each of a batch's first eight images, which are asked about twice. A query is one pass of a plain "
-            "model, and two of one behind IMT."
+            "each of a batch's first eight images, which are asked about twice. A query is one pass of a "
+            "plain model, and two of one behind IMT."
         ),
     ]
     backwards: Annotated[

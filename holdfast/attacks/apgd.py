@@ -97,7 +97,7 @@ def likeliest_others(problem: Problem, count: int) -> np.ndarray:
     """
     order = np.argsort(-to_numpy(problem.logits), axis=1, kind="stable")
     # Not by a score of −∞ for the label: classes that the model masks out have that too.
-    others = order[order != to_numpy(problem.labels)[:, None]].reshape(len(order), -1)
+    others: np.ndarray = order[order != to_numpy(problem.labels)[:, None]].reshape(len(order), -1)
     return others[:, : min(count, others.shape[1])].T
 
 

@@ -8,7 +8,7 @@ model once more, and looks for signs that the outcome should not be believed.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -59,7 +59,7 @@ def attack(
         targets: (n,) classes to reach, in place of the parameters' own ``target``.
         noise: A stream for each image, in place of those of ``parameters.seed``.
         source: Craft the images on this model instead, by all that the attack asks of it: a transfer attack.
-            ``oracle`` then only judges them. With a source, and with ``eot``, ``stop_at_success`` is off unless
+            ``oracle`` then only judges them. With a source, and on means, ``stop_at_success`` is off unless
             the parameters were given it.
         eot: For a model that answers at random: craft on the mean of so many answers (expectation over
             transformation, Athalye et al. 2018), each counted; see
@@ -96,10 +96,9 @@ def attack(
         source = EOTOracle(oracle if source is None else source, eot, check)
     if noise is not None and len(noise) != images.shape[0]:
         raise ValueError(f"noise is a stream for each of {images.shape[0]} images, not {len(noise)}")
+    run = _Run(oracle, source, parameters, kind, check, watch)
     parts = [
-        _attack_part(
-            oracle, source, images, labels, targets, noise, parameters, kind, rows, report, check, watch
-        )
+        _attack_part(run, images, labels, targets, noise, rows, report)
         for rows, report in _batches(int(images.shape[0]), batch_size, progress)
     ]
     found = join(parts)
@@ -115,25 +114,33 @@ def _batches(images: int, size: int, progress: Progress) -> list[tuple[np.ndarra
     ]
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What is the same for all batches; see :func:`attack`."""
+
+    oracle: Oracle
+    source: Oracle | None
+    parameters: AttackParameters
+    kind: Attack
+    check: Check
+    watch: Watch | None
+
+
 def _attack_part(
-    oracle: Oracle,
-    source: Oracle | None,
+    run: _Run,
     images: Array,
     labels: Array,
     targets: Array | None,
     streams: ImageNoise | None,
-    parameters: AttackParameters,
-    kind: Attack,
     rows: np.ndarray,
     progress: Progress,
-    check: Check,
-    watch: Watch | None,
 ) -> AttackResult:
+    parameters = run.parameters
     whole = len(rows) == images.shape[0]
     images, labels = (images, labels) if whole else (take(images, rows), take(labels, rows))
     noise = ImageNoise.of(parameters.seed, to_numpy(images)) if streams is None else streams.take(rows)
     tally = Tally.of(len(rows))
-    victim = Problem(oracle, images, labels, None, images, noise, tally, progress, check=check)
+    victim = Problem(run.oracle, images, labels, None, images, noise, tally, progress, check=run.check)
     before = _ask_clean(victim)
     aims = None if targets is None else to_numpy(targets)[rows]
     if aims is None and isinstance(parameters, TargetableParameters):
@@ -146,13 +153,13 @@ def _attack_part(
     adversarial, after = copy(images), copy(before)
     if len(open_rows):
         problem = victim if len(open_rows) == len(victim) else victim.part(open_rows)
-        crafted = problem if source is None else _on_source(problem, source)
-        found = kind.core(_watched(crafted, watch, rows), parameters)
+        crafted = problem if run.source is None else _on_source(problem, run.source)
+        found = run.kind.core(_watched(crafted, run.watch, rows), parameters)
         tally.settle()
         put(adversarial, open_rows, _within(found, take(images, open_rows), parameters))
         put(after, open_rows, victim.ask(take(adversarial, open_rows), open_rows))
     progress(1, 1)
-    return _judge(victim, adversarial, after, parameters, kind)
+    return _judge(victim, adversarial, after, parameters, run.kind)
 
 
 def _from_their_targets(problem: Problem) -> np.ndarray:

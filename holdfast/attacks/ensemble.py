@@ -13,8 +13,8 @@ from holdfast.attacks.parameters import AttackParameters
 def left_over(parameters: AttackParameters, fooled_by: np.ndarray) -> dict[str, int]:
     """How many images each attack without gradients fooled of those that all attacks by gradient had left.
 
-    Those are the attacks behind the last one by gradient. What one before it fools, that one might have fooled
-    too, and was not let to.
+    Those are the attacks behind the last one by gradient. What one before it fools, that one might have
+    fooled too, and was not asked to.
 
     Args:
         parameters: Of the ensemble, or of an attack that is none.

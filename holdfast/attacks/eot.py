@@ -33,9 +33,7 @@ class EOTOracle:
         ValueError: Fewer than one sample.
     """
 
-    def __init__(
-        self, oracle: Oracle, samples: int, check: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, oracle: Oracle, samples: int, check: Callable[[], None] = lambda: None) -> None:
         if samples < 1:
             raise ValueError(f"the mean of {samples} answers is none; samples are at least 1")
         self._oracle = oracle

@@ -79,7 +79,7 @@ def passes(oracle: Oracle, loss: AnyLoss | None = None) -> Cost:
     """The passes of the network that one answer of an oracle costs.
 
     Args:
-        oracle: Whose ``passes(loss)`` says it; without one, a forward pass, and for a gradient a backward one.
+        oracle: Whose ``passes(loss)`` says it; without it, a forward pass, and a backward one for a gradient.
         loss: Whose gradient is asked for; ``None`` where only the logits are.
     """
     said = getattr(oracle, "passes", None)

@@ -117,9 +117,12 @@ class MinimalL2Parameters(MinimalParameters):
 def going_on(parameters: AttackParameters) -> AttackParameters:
     """The same for an attack that is crafted on something else than what judges it.
 
-    An image that only just fools the one seldom fools the other: unless ``stop_at_success`` was given, it is off.
+    An image that only just fools the one seldom fools the other: ``stop_at_success`` is off unless given.
     """
-    if "stop_at_success" not in type(parameters).model_fields or "stop_at_success" in parameters.model_fields_set:
+    if (
+        "stop_at_success" not in type(parameters).model_fields
+        or "stop_at_success" in parameters.model_fields_set
+    ):
         return parameters
     return parameters.model_copy(update={"stop_at_success": False})
 

@@ -62,8 +62,8 @@ class Problem:
         places: (n,), where the images stand in the tally.
         check: Called before the model is.
         watch: Told of every question, the originals by their places.
-        elsewhere: Whether another model judges the result, or the same one by single answers and not by means:
-            what only just fools this one seldom fools that.
+        elsewhere: Whether another model judges the result, or single answers where these are means: what only
+            just fools this one seldom fools that.
     """
 
     oracle: Oracle

@@ -45,7 +45,7 @@ class Tally:
         return cls(np.zeros(images, dtype=np.int64), np.full(images, "", dtype=object))
 
     def ask(self, places: np.ndarray, questions: int, passes: Cost) -> None:
-        """Count so many questions and passes for each of the places (k,), in which one may stand repeatedly."""
+        """Count so many questions and passes for each of the places (k,), which may repeat themselves."""
         np.add.at(self.queries, places, questions)
         self.forwards += passes.forwards * len(places)
         self.backwards += passes.backwards * len(places)

@@ -1,4 +1,4 @@
-"""The way of an attack is what the attack itself tries of the first image, and nothing that is asked around it."""
+"""The way of an attack is what it tries of the first image itself, and nothing that is asked around it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLACK_BOXES = [name for name in QUICK if find(name).access != "gradient"]
 
 
 class Two(Linear):
-    """A linear model with two losses: the second is ten times as large as the margin, whatever it is called."""
+    """A linear model that says of the margin that it is ten times as large."""
 
     def gradient(self, images: np.ndarray, labels: np.ndarray, loss: Any, *rest: Any) -> GradientAnswer:
         answer = super().gradient(images, labels, loss, *rest)

@@ -1,4 +1,4 @@
-"""An attack that is to end does so before it asks the model again, however much there is still in its step."""
+"""An attack that is to end does so before it asks the model again, however much is left of its step."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ def test_no_attack_asks_once_more(name: str, after: int) -> None:
 )
 def test_nor_does_it_end_its_step(parameters: Any, options: dict[str, Any]) -> None:
     seen: list[int] = []
-    assert (
-        calls_until_it_ends(parameters, 4, progress=lambda done, total: seen.append(done), **options) == 4
-    )
+    assert calls_until_it_ends(parameters, 4, progress=lambda done, total: seen.append(done), **options) == 4
     assert seen == [], "not a step was done"
 
 

@@ -48,14 +48,15 @@ def test_an_attack_in_python_takes_every_step_as_one_of_a_command_does(
 
 def test_a_model_that_is_attacked_by_its_own_answers_is_left_alone_once_it_is_fooled() -> None:
     steps = {"epsilon": 0.05, "steps": 8}
-    here = run(PGDParameters.model_validate(steps))
-    assert np.array_equal(here.images, run(PGDParameters.model_validate(steps | {"stop_at_success": True})).images)
+    here, stopping = (
+        run(PGDParameters.model_validate(steps | more)) for more in ({}, {"stop_at_success": True})
+    )
+    assert np.array_equal(here.images, stopping.images)
 
 
 def test_an_attack_that_has_no_such_parameter_or_another_meaning_of_it_runs() -> None:
-    nearer = run(RaySParameters(query_budget=50, epsilon=0.2), 9, source=OTHER)
-    assert nearer.queries.max() > 50
-    assert len(run(AutoAttackParameters(steps=2, query_budget=3), 9, source=OTHER).success) == len(nearer.success)
+    assert run(RaySParameters(query_budget=50, epsilon=0.2), 9, source=OTHER).queries.max() > 50
+    assert run(AutoAttackParameters(steps=2, query_budget=3), 9, source=OTHER).backwards > 0
 
 
 @pytest.mark.parametrize("options", ELSEWHERE, ids=["source", "means"])

@@ -19,10 +19,10 @@ class Masked(Linear):
 
     hides: Any
 
-    def gradient(self, images: np.ndarray, labels: np.ndarray, loss: Loss, *rest: Any) -> GradientAnswer:
+    def gradient(self, images: np.ndarray, labels: np.ndarray, loss: Any, *rest: Any) -> GradientAnswer:
         answer = super().gradient(images, labels, loss, *rest)
-        hidden = self.hides(images, labels, loss)
-        return GradientAnswer(answer.logits, answer.loss, np.where(hidden[:, None, None, None], 0, answer.gradient))
+        hidden = self.hides(images, labels, loss)[:, None, None, None]
+        return GradientAnswer(answer.logits, answer.loss, np.where(hidden, 0, answer.gradient))
 
 
 def run(hides: Any, parameters: Any, n: int = 30, **options: Any) -> AttackResult:
@@ -52,7 +52,8 @@ def test_an_image_that_holds_in_every_step_counts_once(batch_size: int) -> None:
     dark = images[4].mean()
 
     def fourth(seen: np.ndarray, *_: Any) -> np.ndarray:
-        return np.abs(seen.mean(axis=(1, 2, 3)) - dark) < 1e-6
+        hidden: np.ndarray = np.abs(seen.mean(axis=(1, 2, 3)) - dark) < 1e-6
+        return hidden
 
     parameters = PGDParameters(epsilon=1, step_size=0.3, steps=50, random_start=False)
     result = run(fourth, parameters, batch_size=batch_size)
