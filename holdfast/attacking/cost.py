@@ -25,6 +25,9 @@ Clock = Callable[[], float]
 class CostEstimate:
     """One attack's cost at most.
 
+    Passes are those of a plain model, one for each question. A model that runs more of them for an answer
+    takes longer for it, which is in the measured seconds.
+
     Attributes:
         attack: Its name.
         forwards: Forward passes for one image, those before a backward pass and the engine's own included.
@@ -55,8 +58,9 @@ class Speed:
     """What a model's passes take, as they were measured.
 
     Attributes:
-        forward: Seconds for one image's forward pass.
-        gradient: Seconds for one image's forward and backward pass; where there is no gradient, forward's.
+        forward: Seconds for one image's logits: of a plain model, a forward pass.
+        gradient: Seconds for one image's gradient: of a plain model, a forward and a backward pass; where
+            there is no gradient, forward's.
         batch_size: Of the batches that it was measured in.
     """
 

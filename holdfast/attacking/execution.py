@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.attacking.tracing import Trace, TracingOracle
+from holdfast.attacking.tracing import Trace, Tracer
 from holdfast.attacks import attack, attack_of
 from holdfast.attacks.arrays import like, to_numpy
 from holdfast.attacks.oracle import Array, Oracle
 from holdfast.attacks.parameters import AttackParameters
-from holdfast.attacks.problem import Progress, silent
+from holdfast.attacks.problem import Check, Progress, silent, unhindered
 from holdfast.attacks.result import AttackResult
 
 
@@ -40,6 +40,7 @@ def execute(
     trace: int = 0,
     batch_size: int = 128,
     progress: Progress = silent,
+    check: Check = unhindered,
 ) -> Attacked:
     """Attack images.
 
@@ -48,9 +49,11 @@ def execute(
         images: (n, channels, height, width) in [0, 1], as the oracle takes them.
         labels: (n,) the classes to leave; ``None`` for what the model says of each image.
         parameters: The attack's.
-        trace: Images of the first image's way to keep at most; 0 for none.
+        trace: Images of the first image's way to keep at most, of those that the attack itself tries; 0 for
+            none.
         batch_size: See :func:`holdfast.attacks.attack`.
         progress: See :func:`holdfast.attacks.attack`.
+        check: See :func:`holdfast.attacks.attack`.
 
     Raises:
         UnsupportedLossError: The model has not got what the attack asks of it.
@@ -59,19 +62,20 @@ def execute(
     if labels is None:
         labels = to_numpy(oracle.logits(images)).argmax(axis=1)
     labels = np.asarray(labels, dtype=np.int64)
-    tracing = None
+    tracer = None
     if trace:
-        by_gradient = attack_of(parameters).access == "gradient"
-        tracing = TracingOracle(oracle, gradients=by_gradient, most=trace)
+        tracer = Tracer(gradients=attack_of(parameters).access == "gradient", most=trace)
     result = attack(
-        tracing or oracle,
+        oracle,
         images,
         like(labels, images),
         parameters,
         batch_size=batch_size,
         progress=progress,
+        check=check,
+        watch=tracer,
     )
-    return Attacked(on_host(result), labels, None if tracing is None else tracing.trace)
+    return Attacked(on_host(result), labels, None if tracer is None else tracer.trace)
 
 
 def on_host(result: AttackResult) -> AttackResult:

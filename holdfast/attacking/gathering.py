@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from holdfast.attacking.record import (
 )
 from holdfast.attacks import flags
 from holdfast.attacks.ball import l2_norm, linf_norm
+from holdfast.attacks.ensemble import left_over
 from holdfast.attacks.flags import Flag
 from holdfast.attacks.result import AttackResult
 from holdfast.manifest import Manifest, ThreatModel
@@ -42,6 +44,8 @@ class Gathered(BaseModel):
     zeros: int
     seconds: float
     flags: list[Flag]
+    #: Of what was kept before these were counted, nothing is known.
+    blind: dict[str, int] = {}
 
 
 @dataclass
@@ -75,6 +79,7 @@ class Gathering:
     _zeros: int = 0
     _seconds: float = 0.0
     _flags: dict[str, Flag] = field(default_factory=dict)
+    _blind: Counter[str] = field(default_factory=Counter)
 
     def add(
         self,
@@ -101,6 +106,7 @@ class Gathering:
         self._zeros += result.zero_gradients
         self._seconds += result.seconds
         self._flags.update({flag.name: flag for flag in result.flags})
+        self._blind.update(left_over(self.chosen.parameters, result.fooled_by))
         classes, calibration = self.manifest.classes, self.manifest.calibration
         temperature = 1.0 if calibration is None else calibration.temperature
         before = probabilities(result.logits_before, temperature)
@@ -145,6 +151,7 @@ class Gathering:
             zeros=self._zeros,
             seconds=self._seconds,
             flags=list(self._flags.values()),
+            blind=dict(self._blind),
         )
 
     def extend(self, gathered: Gathered) -> None:
@@ -157,6 +164,7 @@ class Gathering:
         self._zeros += gathered.zeros
         self._seconds += gathered.seconds
         self._flags.update({flag.name: flag for flag in gathered.flags})
+        self._blind.update(gathered.blind)
 
     def _take(self, result: ImageResult) -> None:
         """Take what came of one image."""
@@ -211,36 +219,59 @@ class Gathering:
     def _raised(self) -> list[Flag]:
         """The flags over all batches: those with a share in them are worked out again from the sums."""
         zeros = flags.zero_gradient(self._zeros, self._gradients)
-        summed = {"zero_gradient", "lost_by_rounding"}
+        summed = {"zero_gradient", "black_box_beats_white_box", "lost_by_rounding"}
         return [
             *(zeros if self.chosen.attack.access == "gradient" else []),
             *(flag for name, flag in self._flags.items() if name not in summed),
+            *flags.left_to_black_box(self._blind, len(self.success)),
             *flags.lost_by_rounding(self._lost, sum(self.success)),
         ]
 
 
 def between(gatherings: Sequence[Gathering]) -> list[Flag]:
-    """What only shows between attacks that had the same images, the same budget and the same aim."""
-    groups: dict[object, dict[str, Gathering]] = {}
+    """What only shows between attacks that had the same images, the same budget and the same aim.
+
+    Of several runs of one attack, as with other settings, the strongest stands for it.
+    """
+    groups: dict[object, list[Gathering]] = {}
     for each in gatherings:
         parameters = each.chosen.parameters
         if parameters.budget is not None:
             key = (parameters.budget, getattr(parameters, "target", None))
-            groups.setdefault(key, {})[each.chosen.attack.name] = each
+            groups.setdefault(key, []).append(each)
     raised: list[Flag] = []
     for group in groups.values():
-        white = {name: each for name, each in group.items() if each.chosen.attack.access == "gradient"}
-        black = {name: each for name, each in group.items() if name not in white}
-        cw, pgd = group.get("cw-linf"), group.get("pgd")
-        alike = cw is not None and pgd is not None and _alike_but_for_the_loss(cw, pgd)
-        raised += flags.compare(white, black, cw if alike else None, pgd if alike else None)
+        white = [each for each in group if each.chosen.attack.access == "gradient"]
+        black = [each for each in group if each.chosen.attack.access != "gradient"]
+        raised += flags.compare(_strongest(white), _strongest(black), None, None)
+        raised += _between_losses(white)
     return raised
+
+
+def _strongest(runs: Sequence[Gathering]) -> dict[str, Gathering]:
+    """The run of each attack that fooled the most images, by its name."""
+    found: dict[str, Gathering] = {}
+    for run in sorted(runs, key=lambda each: sum(each.success)):
+        found[run.chosen.attack.name] = run
+    return found
+
+
+def _between_losses(runs: Sequence[Gathering]) -> list[Flag]:
+    """What the first two runs show that differ in their loss alone, and in what it fools."""
+    for cw in runs:
+        for pgd in runs:
+            if (cw.chosen.attack.name, pgd.chosen.attack.name) != ("cw-linf", "pgd"):
+                continue
+            raised = flags.compare({}, {}, cw, pgd) if _alike_but_for_the_loss(cw, pgd) else []
+            if raised:
+                return raised
+    return []
 
 
 def _alike_but_for_the_loss(cw: Gathering, pgd: Gathering) -> bool:
     ours, theirs = (each.chosen.parameters.model_dump() for each in (cw, pgd))
     losses = ours.pop("loss", None), theirs.pop("loss", None)
-    return losses == ("cw", "ce") and ours == theirs
+    return losses == ("cw", "ce") and ours == theirs and cw.chosen.eot == pgd.chosen.eot
 
 
 def _answer(row: np.ndarray, label: int, classes: Sequence[str]) -> Answer:

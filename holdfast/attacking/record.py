@@ -108,11 +108,14 @@ class Totals(Part):
     forwards: Annotated[
         int,
         Field(
-            description="Forward passes, those before a backward pass included: the sum of the queries, and "
-            "one on each of a batch's first eight images, which are asked about twice."
+            description="Forward passes, those before a backward pass included: for all queries, and for "
+            "each of a batch's first eight images, which are asked about twice. A query is one pass of a "
+            "plain model, and two of one behind IMT."
         ),
     ]
-    backwards: int
+    backwards: Annotated[
+        int, Field(description="Backward passes, those that the model itself takes at inference included.")
+    ]
     seconds: float
 
 

@@ -54,10 +54,6 @@ class RemoteAnswerError(HoldfastError):
 class _OutOfTimeError(Exception):
     """The order's time is over."""
 
-    def __init__(self, done: int, total: int) -> None:
-        super().__init__()
-        self.steps = [done, total]
-
 
 def parse_order(text: str) -> RemoteOrder:
     """Read an order.
@@ -91,17 +87,21 @@ def carry_out(
     if order.attack is None:
         return {"speed": asdict(measure(oracle, images, clock=clock))}
     end = time.monotonic() + order.seconds
+    steps = [0, 1]
 
     def report(done: int, total: int) -> None:
+        steps[:] = done, total
+
+    def check() -> None:
         if time.monotonic() > end:
-            raise _OutOfTimeError(done, total)
+            raise _OutOfTimeError
 
     try:
         parameters = find(order.attack).parameters.model_validate(order.parameters)
         labels = None if order.labels is None else np.asarray(order.labels, dtype=np.int64)
-        found = execute(oracle, images, labels, parameters, trace=order.trace, progress=report)
-    except _OutOfTimeError as stopped:
-        return {"stopped": stopped.steps}
+        found = execute(oracle, images, labels, parameters, trace=order.trace, progress=report, check=check)
+    except _OutOfTimeError:
+        return {"stopped": steps}
     except UnsupportedLossError as error:
         return {"not_applicable": str(error)}
     except ValueError as error:  # pydantic's among them

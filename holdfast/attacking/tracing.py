@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.attacks.arrays import to_numpy
-from holdfast.attacks.loss import AnyLoss
-from holdfast.attacks.oracle import Array, GradientAnswer, Oracle
+from holdfast.attacks.oracle import Array
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Trace:
     """Some of the images of one attack on one image, evenly spread over its way.
 
     Attributes:
-        queries: How many there were.
+        queries: How many there were; one for each image, however many are asked about at once.
         every: Each how many-th was kept.
         iterates: Those.
     """
@@ -45,63 +43,38 @@ class Trace:
     iterates: list[Iterate]
 
 
-class TracingOracle:
-    """An oracle that remembers the first image of what it is asked about, in bounded memory.
+class Tracer:
+    """Remembers, in bounded memory, what an attack shows to a model of the first of its images.
 
-    Where it runs out of room, it forgets every second one, and remembers half as many from then on.
+    Where it runs out of room, it forgets every second one, and remembers half as many from then on. It is the
+    ``watch`` of :func:`holdfast.attacks.attack`.
 
     Args:
-        oracle: The model; its further attributes are this one's too.
-        gradients: Remember questions for a gradient, or else those for logits.
+        gradients: Remember what a gradient was asked of, or else what only logits were.
         most: Images to remember at most, at least 1.
     """
 
-    def __init__(self, oracle: Oracle, *, gradients: bool, most: int) -> None:
+    def __init__(self, *, gradients: bool, most: int) -> None:
         if most < 1:
             raise ValueError(f"a trace keeps at least one image, not {most}")
-        self._oracle = oracle
         self._gradients = gradients
         self._most = most
         self._every = 1
         self._queries = 0
         self._kept: list[Iterate] = []
 
-    def __getattr__(self, name: str) -> Any:
-        """Whatever else the oracle says of itself, e.g. that it is dynamic."""
-        return getattr(self._oracle, name)
-
-    @property
-    def classes(self) -> int:
-        """How many classes the model tells apart."""
-        return self._oracle.classes
-
     @property
     def trace(self) -> Trace:
         """What was remembered so far."""
         return Trace(self._queries, self._every, list(self._kept))
 
-    def logits(self, images: Array) -> Array:
-        """See :meth:`holdfast.attacks.oracle.Oracle.logits`."""
-        logits = self._oracle.logits(images)
-        if not self._gradients:
-            self._remember(images, logits, None)
-        return logits
+    def __call__(self, images: Array, numbers: np.ndarray, logits: Array, loss: Array | None) -> None:
+        """Be told of a question; see :data:`holdfast.attacks.problem.Watch`."""
+        if (loss is not None) is self._gradients:
+            for row in np.flatnonzero(numbers == 0):
+                self._remember(images, logits, loss, int(row))
 
-    def gradient(
-        self,
-        images: Array,
-        labels: Array,
-        loss: AnyLoss,
-        targets: Array | None = None,
-        originals: Array | None = None,
-    ) -> GradientAnswer:
-        """See :meth:`holdfast.attacks.oracle.Oracle.gradient`."""
-        answer = self._oracle.gradient(images, labels, loss, targets, originals)
-        if self._gradients:
-            self._remember(images, answer.logits, answer.loss)
-        return answer
-
-    def _remember(self, images: Array, logits: Array, loss: Array | None) -> None:
+    def _remember(self, images: Array, logits: Array, loss: Array | None, row: int) -> None:
         query, self._queries = self._queries, self._queries + 1
         if query % self._every:
             return
@@ -113,8 +86,8 @@ class TracingOracle:
         self._kept.append(
             Iterate(
                 query=query,
-                image=np.array(to_numpy(images[0, ...]), dtype=np.float32),
-                logits=np.array(to_numpy(logits[0, ...]), dtype=np.float32),
-                loss=None if loss is None else float(loss[0]),
+                image=np.array(to_numpy(images[row, ...]), dtype=np.float32),
+                logits=np.array(to_numpy(logits[row, ...]), dtype=np.float32),
+                loss=None if loss is None else float(loss[row]),
             )
         )

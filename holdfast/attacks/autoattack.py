@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from holdfast.attacks.apgd import APGDDLRParameters, APGDParameters, APGDTParameters
+from holdfast.attacks.apgd_run import AutoParameters
 from holdfast.attacks.arrays import copy, put
 from holdfast.attacks.ball import ball
 from holdfast.attacks.catalogue import attack_of
@@ -52,9 +53,8 @@ class AutoAttackParameters(BoundedParameters):
         targeted, nearest = APGDTParameters.model_validate(steps), FABTParameters.model_validate(boundary)
         blind = SquareParameters.model_validate({**within, "query_budget": self.query_budget})
         if self.version == "rand":
-            # What just fools a mean of answers fools few single ones: go on for as long as there are steps.
-            on = {"stop_at_success": False}
-            return cross_entropy.model_copy(update=on), ratio.model_copy(update=on)
+            # What just fools a mean of answers fools few single ones.
+            return _going_on(cross_entropy), _going_on(ratio)
         if self.version == "standard":
             return cross_entropy, targeted, nearest, blind
         again = {"restarts": 5}
@@ -83,14 +83,19 @@ class AutoAttackParameters(BoundedParameters):
 def autoattack(problem: Problem, parameters: AutoAttackParameters) -> Array:
     """One attack after another; which of them fooled an image goes to its credit."""
     p = parameters
-    crafted = problem if p.answers == 1 else replace(problem, oracle=EOTOracle(problem.oracle, p.answers))
+    crafted, members = problem, p.members
+    if problem.elsewhere:
+        members = tuple(map(_going_on, members))
+    if p.answers > 1:
+        crafted = replace(problem, oracle=EOTOracle(problem.oracle, p.answers, problem.check))
     region = ball(p.norm, p.epsilon)
     adversarial = copy(problem.images)
     rows = problem.rows
-    for member, progress in _stages(problem, p.members):
+    for member, progress in _stages(problem, members):
         attack = attack_of(member)
         part = crafted.part(rows, progress)
         found = region.project(attack.core(part, member), part.images)
+        problem.tally.settle()
         put(adversarial, rows, found)
         fooled = problem.fooled(problem.ask(found, rows), rows)
         problem.credit(rows[fooled], attack.name)
@@ -98,6 +103,13 @@ def autoattack(problem: Problem, parameters: AutoAttackParameters) -> Array:
         if not len(rows):
             break
     return adversarial
+
+
+def _going_on(member: AttackParameters) -> AttackParameters:
+    """The same ascent for as long as there are steps; FAB would go on to what fools the model even less."""
+    if not isinstance(member, AutoParameters):
+        return member
+    return member.model_copy(update={"stop_at_success": False})
 
 
 def _stages(

@@ -98,7 +98,9 @@ def _descend(
         images = after_tanh(w)
         offset = images - originals
         answer = problem.ascent(images, rows, objective)
-        margin, norms, gradient = to_numpy(answer.loss), to_numpy(l2_norm(offset)), answer.gradient
+        norms, gradient = to_numpy(l2_norm(offset)), answer.gradient
+        # Of the logits, as an oracle may have no loss for those that are infinite.
+        margin = problem.margin(answer.logits, rows)
         fooled = problem.fooled(answer.logits, rows) & (margin >= p.confidence)
         found[rows] |= fooled
         nearest.offer(images, norms, fooled, rows)

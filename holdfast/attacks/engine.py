@@ -8,7 +8,7 @@ model once more, and looks for signs that the outcome should not be believed.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -16,15 +16,17 @@ from array_api_compat import array_namespace
 from holdfast.attacks import flags
 from holdfast.attacks.arrays import copy, like, put, take, to_numpy
 from holdfast.attacks.ball import ball, l2_norm, linf_norm
-from holdfast.attacks.catalogue import attack_of, find
+from holdfast.attacks.catalogue import attack_of
 from holdfast.attacks.definition import Attack
+from holdfast.attacks.ensemble import left_over
 from holdfast.attacks.eot import EOTOracle
 from holdfast.attacks.inputs import answered, check_classes, check_images
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.oracle import Array, Oracle, passes
-from holdfast.attacks.parameters import TWICE, AttackParameters
-from holdfast.attacks.problem import Problem, Progress, Tally, silent, stage
+from holdfast.attacks.parameters import TWICE, AttackParameters, going_on
+from holdfast.attacks.problem import Check, Problem, Progress, Watch, silent, stage, unhindered
 from holdfast.attacks.result import AttackResult, join
+from holdfast.attacks.tally import Tally
 from holdfast.attacks.targets import TargetableParameters, choose
 from holdfast.errors import HoldfastError
 
@@ -41,6 +43,8 @@ def attack(
     eot: int = 1,
     batch_size: int = 128,
     progress: Progress = silent,
+    check: Check = unhindered,
+    watch: Watch | None = None,
 ) -> AttackResult:
     """Attack a batch of images.
 
@@ -55,13 +59,19 @@ def attack(
         targets: (n,) classes to reach, in place of the parameters' own ``target``.
         noise: A stream for each image, in place of those of ``parameters.seed``.
         source: Craft the images on this model instead, by all that the attack asks of it: a transfer attack.
-            ``oracle`` then only judges them.
+            ``oracle`` then only judges them. With a source, and on means, ``stop_at_success`` is off unless
+            the parameters were given it.
         eot: For a model that answers at random: craft on the mean of so many answers (expectation over
             transformation, Athalye et al. 2018), each counted; see
             :func:`holdfast.attacks.parameters.announced`. The outcome is judged on single answers, as the
             model is served.
         batch_size: The most images that are worked on at a time; it bounds the memory.
         progress: Called with the steps done and in all, between steps; what it raises ends the attack.
+        check: Called before each call of the model, of which a step may make many, and between the samples of
+            a mean; what it raises ends the attack, too.
+        watch: Told of all that the attack itself shows to the model that it crafts on, and of nothing that is
+            asked around it: images (k, c, h, w), the images that they were made from by their numbers (k,),
+            logits, and what is ascended (k,), or None where no gradient is asked for.
 
     Raises:
         ValueError: The images are not float32 in [0, 1]; images, labels, targets and noise do not fit each
@@ -80,16 +90,19 @@ def attack(
         raise ValueError(
             f"{kind.name} takes the mean of {parameters.answers} answers by itself; leave eot at 1"
         )
+    if source is not None or eot > 1:
+        parameters = going_on(parameters)
     if eot != 1:
-        source = EOTOracle(oracle if source is None else source, eot)
+        source = EOTOracle(oracle if source is None else source, eot, check)
     if noise is not None and len(noise) != images.shape[0]:
         raise ValueError(f"noise is a stream for each of {images.shape[0]} images, not {len(noise)}")
+    run = _Run(oracle, source, parameters, kind, check, watch)
     parts = [
-        _attack_part(oracle, source, images, labels, targets, noise, parameters, kind, rows, report)
+        _attack_part(run, images, labels, targets, noise, rows, report)
         for rows, report in _batches(int(images.shape[0]), batch_size, progress)
     ]
     found = join(parts)
-    return _with_flags(oracle, images, found, started, kind, eot * parameters.answers)
+    return _with_flags(oracle, images, found, started, parameters, eot * parameters.answers)
 
 
 def _batches(images: int, size: int, progress: Progress) -> list[tuple[np.ndarray, Progress]]:
@@ -101,23 +114,33 @@ def _batches(images: int, size: int, progress: Progress) -> list[tuple[np.ndarra
     ]
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What is the same for all batches; see :func:`attack`."""
+
+    oracle: Oracle
+    source: Oracle | None
+    parameters: AttackParameters
+    kind: Attack
+    check: Check
+    watch: Watch | None
+
+
 def _attack_part(
-    oracle: Oracle,
-    source: Oracle | None,
+    run: _Run,
     images: Array,
     labels: Array,
     targets: Array | None,
     streams: ImageNoise | None,
-    parameters: AttackParameters,
-    kind: Attack,
     rows: np.ndarray,
     progress: Progress,
 ) -> AttackResult:
+    parameters = run.parameters
     whole = len(rows) == images.shape[0]
     images, labels = (images, labels) if whole else (take(images, rows), take(labels, rows))
     noise = ImageNoise.of(parameters.seed, to_numpy(images)) if streams is None else streams.take(rows)
     tally = Tally.of(len(rows))
-    victim = Problem(oracle, images, labels, None, images, noise, tally, progress)
+    victim = Problem(run.oracle, images, labels, None, images, noise, tally, progress, check=run.check)
     before = _ask_clean(victim)
     aims = None if targets is None else to_numpy(targets)[rows]
     if aims is None and isinstance(parameters, TargetableParameters):
@@ -130,11 +153,13 @@ def _attack_part(
     adversarial, after = copy(images), copy(before)
     if len(open_rows):
         problem = victim if len(open_rows) == len(victim) else victim.part(open_rows)
-        found = kind.core(problem if source is None else _on_source(problem, source), parameters)
+        crafted = problem if run.source is None else _on_source(problem, run.source)
+        found = run.kind.core(_watched(crafted, run.watch, rows), parameters)
+        tally.settle()
         put(adversarial, open_rows, _within(found, take(images, open_rows), parameters))
         put(after, open_rows, victim.ask(take(adversarial, open_rows), open_rows))
     progress(1, 1)
-    return _judge(victim, adversarial, after, parameters, kind)
+    return _judge(victim, adversarial, after, parameters, run.kind)
 
 
 def _from_their_targets(problem: Problem) -> np.ndarray:
@@ -147,8 +172,17 @@ def _from_their_targets(problem: Problem) -> np.ndarray:
 
 def _on_source(problem: Problem, source: Oracle) -> Problem:
     """The same problem with another model to craft on; what is spent there counts as spent."""
-    crafted = replace(problem, oracle=source)
+    crafted = replace(problem, oracle=source, elsewhere=True)
     return replace(crafted, logits=_ask_clean(crafted))
+
+
+def _watched(problem: Problem, watch: Watch | None, rows: np.ndarray) -> Problem:
+    """The same problem, told of by the images' numbers among all, which are ``rows`` in this batch."""
+    if watch is None:
+        return problem
+    return replace(
+        problem, watch=lambda images, places, logits, loss: watch(images, rows[places], logits, loss)
+    )
 
 
 def _ask_clean(problem: Problem) -> Array:
@@ -208,7 +242,12 @@ def _judge(
 
 
 def _with_flags(
-    oracle: Oracle, images: Array, found: AttackResult, started: float, kind: Attack, answers: int
+    oracle: Oracle,
+    images: Array,
+    found: AttackResult,
+    started: float,
+    parameters: AttackParameters,
+    answers: int,
 ) -> AttackResult:
     again = oracle.logits(images[:TWICE, ...])
     few = found.logits_before[:TWICE, ...]
@@ -218,18 +257,18 @@ def _with_flags(
     lost = successes - int(np.sum(to_numpy(found.success) & to_numpy(found.survives_rounding)))
     zeros = flags.zero_gradient(found.zero_gradients, found.gradients)
     raised = [
-        *(zeros if kind.access == "gradient" else []),
+        *(zeros if attack_of(parameters).access == "gradient" else []),
         *flags.randomised(difference / scale, answers),
         *flags.dynamic(oracle),
-        *flags.left_to_black_box(_blind(found), len(found.fooled_by)),
+        *flags.left_to_black_box(left_over(parameters, found.fooled_by), len(found.fooled_by)),
         *flags.not_a_number(found.unanswered),
         *flags.lost_by_rounding(lost, successes),
     ]
-    spent = found.forwards + int(again.shape[0]) * passes(oracle)
-    return replace(found, forwards=spent, seconds=time.perf_counter() - started, flags=raised)
-
-
-def _blind(found: AttackResult) -> dict[str, int]:
-    """How many images each attack of an ensemble fooled that sees no gradient."""
-    names = sorted({name for name in found.fooled_by if name and find(name).access != "gradient"})
-    return {name: int(np.sum(found.fooled_by == name)) for name in names}
+    spent = passes(oracle) * int(again.shape[0])
+    return replace(
+        found,
+        forwards=found.forwards + spent.forwards,
+        backwards=found.backwards + spent.backwards,
+        seconds=time.perf_counter() - started,
+        flags=raised,
+    )

@@ -7,8 +7,11 @@ and judges the outcome on single answers of the model, as it is served.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from holdfast.attacks.loss import AnyLoss
-from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes
+from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes, questions
+from holdfast.attacks.parameters import Cost
 
 
 class EOTOracle:
@@ -20,21 +23,23 @@ class EOTOracle:
     Args:
         oracle: The model; any oracle, another of these included.
         samples: Answers to take the mean of, at least 1.
+        check: Called between two samples, of which there may be thousands; what it raises ends the answer.
 
     Attributes:
-        passes: What one answer costs, in passes of the model: attacks count them.
+        questions: Answers of the model that one of these is made of: attacks count them.
         dynamic: As of the model; see :class:`holdfast.attacks.oracle.Oracle`.
 
     Raises:
         ValueError: Fewer than one sample.
     """
 
-    def __init__(self, oracle: Oracle, samples: int) -> None:
+    def __init__(self, oracle: Oracle, samples: int, check: Callable[[], None] = lambda: None) -> None:
         if samples < 1:
             raise ValueError(f"the mean of {samples} answers is none; samples are at least 1")
         self._oracle = oracle
         self._samples = samples
-        self.passes: int = samples * passes(oracle)
+        self._check = check
+        self.questions: int = samples * questions(oracle)
         self.dynamic: bool = getattr(oracle, "dynamic", False)
 
     @property
@@ -42,10 +47,15 @@ class EOTOracle:
         """How many classes the model tells apart."""
         return self._oracle.classes
 
+    def passes(self, loss: AnyLoss | None) -> Cost:
+        """See :func:`holdfast.attacks.oracle.passes`: those of every sample."""
+        return passes(self._oracle, loss) * self._samples
+
     def logits(self, images: Array) -> Array:
-        """The mean of the logits, (n, classes); so many forward passes."""
+        """The mean of the logits, (n, classes)."""
         total = self._oracle.logits(images)
         for _ in range(self._samples - 1):
+            self._check()
             total = total + self._oracle.logits(images)
         return total / self._samples
 
@@ -57,10 +67,11 @@ class EOTOracle:
         targets: Array | None = None,
         originals: Array | None = None,
     ) -> GradientAnswer:
-        """The means of logits, losses and gradients: ∇ E[L] = E[∇ L]; so many passes of each kind."""
+        """The means of logits, losses and gradients: ∇ E[L] = E[∇ L]."""
         answer = self._oracle.gradient(images, labels, loss, targets, originals)
         logits, losses, gradient = answer.logits, answer.loss, answer.gradient
         for _ in range(self._samples - 1):
+            self._check()
             answer = self._oracle.gradient(images, labels, loss, targets, originals)
             logits, losses, gradient = (
                 logits + answer.logits,

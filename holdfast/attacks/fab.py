@@ -222,14 +222,23 @@ def _search(problem: Problem, nearest: Nearest, region: Ball, steps: int) -> Non
     near, below = np.zeros(len(rows)), problem.margin(take(problem.logits, rows), rows)
     far, above = np.ones(len(rows)), problem.margin(problem.ask(found, rows), rows)
     for _ in range(steps):
-        share = near + (far - near) * np.clip(below / np.minimum(below - above, -1e-12) + _PAST, 0, 1)
+        secant = _ratio(below, np.minimum(below - above, -1e-12))
+        share = near + (far - near) * np.clip(secant + _PAST, 0, 1)
         images = centre + each(like(share.astype(np.float32), centre)) * change
         logits = problem.ask(images, rows)
         margin = problem.margin(logits, rows)
-        clear = margin > _ROUNDING * np.abs(to_numpy(logits)).max(1)
+        scores = np.abs(to_numpy(logits))
+        clear = margin > _ROUNDING * np.where(np.isfinite(scores), scores, 0).max(1)
         nearest.offer(images, to_numpy(region.length(images - centre)), clear, rows)
         far, above = np.where(clear, share, far), np.where(clear, margin, above)
         near, below = np.where(clear, near, share), np.where(clear, below, margin)
+
+
+def _ratio(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Their quotients; the middle of 0 and 1 where both are infinite."""
+    with np.errstate(invalid="ignore"):
+        found: np.ndarray = values / others
+    return np.where(np.isnan(found), 0.5, found)
 
 
 _SOURCE = "Croce & Hein 2020, Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary Attack."

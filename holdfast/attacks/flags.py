@@ -42,14 +42,19 @@ _LEFT_SHARE = 0.002
 
 
 def zero_gradient(zeros: int, total: int) -> list[Flag]:
-    """For a gradient that vanished on a share of the images that were still to be fooled."""
+    """For a gradient that vanished on a share of the images.
+
+    Args:
+        zeros: Images at which most of the gradients were zero while they held.
+        total: Images that were attacked by gradient; of an ensemble, once for each such attack.
+    """
     if total == 0 or zeros / total < _ZERO_SHARE:
         return []
     return [
         Flag(
             "zero_gradient",
-            f"zero gradient on {zeros / total:.0%} of the images not yet fooled: gradient attacks are blind "
-            "there, so do not read their failure as robustness",
+            f"zero gradient on {zeros / total:.0%} of the images, in most steps before they were fooled: "
+            "gradient attacks are blind there, so do not read their failure as robustness",
         )
     ]
 

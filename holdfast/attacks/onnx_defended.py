@@ -9,7 +9,8 @@ import numpy as np
 
 from holdfast.attacks.loss import AdaptiveLoss, AnyLoss, Loss
 from holdfast.attacks.onnx_oracle import OnnxOracle
-from holdfast.attacks.oracle import GradientAnswer, UnsupportedLossError
+from holdfast.attacks.oracle import BOTH, FORWARD, GradientAnswer, UnsupportedLossError
+from holdfast.attacks.parameters import Cost
 from holdfast.bundle import DEFENDED, FEATURES, MANIFOLD, WEIGHTS, Bundle, ManifestError
 from holdfast.centers import SHORTEST, unit
 from holdfast.errors import UsageError
@@ -45,6 +46,12 @@ class TransformedOnnxOracle(OnnxOracle):
         self._transformed: ort.InferenceSession = open_session(bundle, DEFENDED[defence], threads=threads)
         self._manifold: ort.InferenceSession = open_session(bundle, MANIFOLD, threads=threads)
 
+    def passes(self, loss: AnyLoss | None) -> Cost:
+        """See :func:`holdfast.attacks.oracle.passes`: a gradient moves the image, then it is classified."""
+        if loss is AdaptiveLoss.MANIFOLD:
+            return BOTH + BOTH + FORWARD  # the logits are asked for apart
+        return BOTH + (FORWARD if loss is None else BOTH)
+
     def logits(self, images: np.ndarray) -> np.ndarray:
         """See :meth:`holdfast.attacks.oracle.Oracle.logits`; of the transformed images."""
         (logits,) = self._transformed.run(["logits"], {"images": images})
@@ -78,7 +85,8 @@ class CentredOnnxOracle(OnnxOracle):
     """Attack a bundle of class centres, also on the losses that MAT trains it with (MAT Sec. 4.4).
 
     The derivatives of those losses in the features φ are closed forms; ``features.onnx`` takes them to the
-    image. Two runs of the graph, one to know φ and one for the gradient.
+    image. Two runs of the graph, one to know φ and one for the gradient; a run is a forward and a backward
+    pass, whatever is read of it.
 
     Args:
         bundle: The opened bundle, whose head is ``cosine``.
@@ -89,6 +97,12 @@ class CentredOnnxOracle(OnnxOracle):
         super().__init__(bundle, threads=threads)
         self._features: ort.InferenceSession = open_session(bundle, FEATURES, threads=threads)
         self._centres = unit(_read_centres(bundle))
+
+    def passes(self, loss: AnyLoss | None) -> Cost:
+        """See :func:`holdfast.attacks.oracle.passes`."""
+        if isinstance(loss, AdaptiveLoss):
+            return BOTH * (3 if loss.needs_originals else 2) + FORWARD
+        return FORWARD if loss is None else BOTH
 
     def gradient(
         self,

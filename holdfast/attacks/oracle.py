@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from holdfast.attacks.loss import AnyLoss
+from holdfast.attacks.parameters import Cost
 from holdfast.errors import HoldfastError
 
 #: A float32 NCHW batch or a vector, in numpy or torch; attacks are written on the array API standard.
@@ -14,7 +15,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class GradientAnswer:
-    """What one forward and one backward pass give.
+    """What is known of a batch once it was asked for a gradient.
 
     Attributes:
         logits: (n, classes).
@@ -31,7 +32,9 @@ class Oracle(Protocol):
     """A model under attack. Images are float32 NCHW in [0, 1]; labels and targets are integer vectors.
 
     An oracle of a model that takes gradients while it answers (a test-time defence) says so by an attribute
-    ``dynamic = True``; one whose answer costs several passes of the model, by ``passes``.
+    ``dynamic = True``; one whose answers are made of several answers of another, by ``questions``; and one
+    that runs its network more often than once for an answer, by a method ``passes``: see :func:`questions`
+    and :func:`passes`.
     """
 
     @property
@@ -39,7 +42,7 @@ class Oracle(Protocol):
         """How many classes the model tells apart."""
 
     def logits(self, images: Array) -> Array:
-        """The logits, (n, classes): one forward pass."""
+        """The logits, (n, classes)."""
 
     def gradient(
         self,
@@ -49,7 +52,7 @@ class Oracle(Protocol):
         targets: Array | None = None,
         originals: Array | None = None,
     ) -> GradientAnswer:
-        """Logits, loss and input gradient: one forward and one backward pass.
+        """Logits, loss and input gradient.
 
         Args:
             images: (n, channels, height, width).
@@ -63,9 +66,27 @@ class Oracle(Protocol):
         """
 
 
-def passes(oracle: Oracle) -> int:
-    """The passes of the model that one answer of an oracle costs: 1 unless it says otherwise."""
-    return int(getattr(oracle, "passes", 1))
+#: What logits of a plain network cost, and what its gradient does.
+FORWARD, BOTH = Cost(forwards=1), Cost(forwards=1, backwards=1)
+
+
+def questions(oracle: Oracle) -> int:
+    """Images that the model is shown for one answer of an oracle: 1 unless it says otherwise."""
+    return int(getattr(oracle, "questions", 1))
+
+
+def passes(oracle: Oracle, loss: AnyLoss | None = None) -> Cost:
+    """The passes of the network that one answer of an oracle costs.
+
+    Args:
+        oracle: Whose ``passes(loss)`` says it; without it, a forward pass, and a backward one for a gradient.
+        loss: Whose gradient is asked for; ``None`` where only the logits are.
+    """
+    said = getattr(oracle, "passes", None)
+    if said is not None:
+        found: Cost = said(loss)
+        return found
+    return FORWARD if loss is None else BOTH
 
 
 class UnsupportedLossError(ValueError):

@@ -53,6 +53,11 @@ class AttackParameters(BaseModel, ABC):
         """The most that the attack itself spends on one image of a model with ``classes`` classes."""
 
     @property
+    def members(self) -> tuple[AttackParameters, ...]:
+        """Of the attacks that it is made of, in their order; none where it is no ensemble."""
+        return ()
+
+    @property
     def answers(self) -> int:
         """Answers of the model that the attack takes the mean of by its own definition, in :meth:`cost`."""
         return 1
@@ -107,6 +112,19 @@ class MinimalL2Parameters(MinimalParameters):
     def norm(self) -> Literal["linf", "l2"]:
         """The norm that is minimised."""
         return "l2"
+
+
+def going_on(parameters: AttackParameters) -> AttackParameters:
+    """The same for an attack that is crafted on something else than what judges it.
+
+    An image that only just fools the one seldom fools the other: ``stop_at_success`` is off unless given.
+    """
+    if (
+        "stop_at_success" not in type(parameters).model_fields
+        or "stop_at_success" in parameters.model_fields_set
+    ):
+        return parameters
+    return parameters.model_copy(update={"stop_at_success": False})
 
 
 def announced(parameters: AttackParameters, classes: int, *, eot: int = 1, transfer: bool = False) -> Cost:

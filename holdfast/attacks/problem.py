@@ -7,7 +7,7 @@ that attacks have in common is done around it, by :mod:`holdfast.attacks.engine`
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,10 +17,16 @@ from holdfast.attacks.inputs import answered
 from holdfast.attacks.loss import AdaptiveLoss, AnyLoss
 from holdfast.attacks.noise import ImageNoise
 from holdfast.attacks.objective import Objective
-from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes
+from holdfast.attacks.oracle import Array, GradientAnswer, Oracle, passes, questions
+from holdfast.attacks.tally import Tally
 
 #: Called with the steps done and the steps in all. What it raises ends the attack between two steps.
 Progress = Callable[[int, int], None]
+#: Called before every call of the model, of which a step may make thousands. What it raises ends the attack.
+Check = Callable[[], None]
+#: Told what the model was shown: images (k, c, h, w), which originals they were made from (k,), the logits,
+#: and what is ascended (k,), where a gradient was asked for.
+Watch = Callable[[Array, np.ndarray, Array, Array | None], None]
 
 
 def silent(done: int, total: int) -> None:
@@ -28,37 +34,13 @@ def silent(done: int, total: int) -> None:
     del done, total
 
 
+def unhindered() -> None:
+    """A check that finds nothing."""
+
+
 def stage(progress: Progress, index: int, count: int) -> Progress:
     """The progress of one of ``count`` stages of equal length, so that it counts over all of them."""
     return lambda done, total: progress(index * total + done, count * total)
-
-
-@dataclass
-class Tally:
-    """What an attack has spent and seen, over the images of a batch.
-
-    Attributes:
-        queries: (n,) images shown to the model on behalf of each image.
-        forwards: Forward passes, those before a backward pass included.
-        backwards: Backward passes.
-        zeros: Gradients of images not yet fooled that were exactly zero, or no number.
-        gradients: Gradients of images not yet fooled.
-        unanswered: Answers with a NaN among the logits.
-        fooled_by: (n,) str, the part of an ensemble that fooled each image; empty where none did.
-    """
-
-    queries: np.ndarray
-    fooled_by: np.ndarray
-    forwards: int = 0
-    backwards: int = 0
-    zeros: int = 0
-    gradients: int = 0
-    unanswered: int = 0
-
-    @classmethod
-    def of(cls, images: int) -> Tally:
-        """Nothing spent yet."""
-        return cls(np.zeros(images, dtype=np.int64), np.full(images, "", dtype=object))
 
 
 @dataclass
@@ -78,6 +60,10 @@ class Problem:
         tally: What has been spent; shared with the problems that this one is a part of.
         progress: Called between steps.
         places: (n,), where the images stand in the tally.
+        check: Called before the model is.
+        watch: Told of every question, the originals by their places.
+        elsewhere: Whether another model judges the result, or single answers where these are means: what only
+            just fools this one seldom fools that.
     """
 
     oracle: Oracle
@@ -89,6 +75,9 @@ class Problem:
     tally: Tally
     progress: Progress = silent
     places: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    check: Check = unhindered
+    watch: Watch | None = None
+    elsewhere: bool = False
 
     #: The last answer with a gradient, its rows and who was fooled: most cores ask for that right away.
     _judged: tuple[Array, np.ndarray, np.ndarray] | None = field(default=None, init=False, repr=False)
@@ -107,16 +96,15 @@ class Problem:
 
     def part(self, rows: np.ndarray, progress: Progress | None = None) -> Problem:
         """The same problem for some of the images only; passes and noise are still the images' own."""
-        return Problem(
-            self.oracle,
-            take(self.images, rows),
-            take(self.labels, rows),
-            None if self.targets is None else take(self.targets, rows),
-            take(self.logits, rows),
-            self.noise.take(rows),
-            self.tally,
-            progress or self.progress,
-            self.places[rows],
+        return replace(
+            self,
+            images=take(self.images, rows),
+            labels=take(self.labels, rows),
+            targets=None if self.targets is None else take(self.targets, rows),
+            logits=take(self.logits, rows),
+            noise=self.noise.take(rows),
+            progress=progress or self.progress,
+            places=self.places[rows],
         )
 
     def ask(self, images: Array, rows: np.ndarray) -> Array:
@@ -124,6 +112,7 @@ class Problem:
         self._count(rows)
         logits = self.oracle.logits(images)
         self._look_for_nan(logits)
+        self._tell(images, rows, logits)
         return logits
 
     def ascent(
@@ -151,7 +140,9 @@ class Problem:
                 sum(weight * term.loss for weight, term in terms),
                 sum(weight * term.gradient for weight, term in terms),
             )
-        return self._examined(answer, rows)
+        answer = self._examined(answer, rows)
+        self._tell(images, rows, answer.logits, answer.loss)
+        return answer
 
     def credit(self, rows: np.ndarray, name: str) -> None:
         """Say which part of an ensemble fooled the images made from the originals ``rows``."""
@@ -172,13 +163,14 @@ class Problem:
     def margin(self, logits: Array, rows: np.ndarray) -> np.ndarray:
         """By how much the answers (k, classes) for ``rows`` are what the attack wants: (k,) on the host.
 
-        max_{j≠y} z_j − z_y, or z_t − max_{j≠t} z_j where there are targets; −∞ of an answer with a NaN.
+        max_{j≠y} z_j − z_y, or z_t − max_{j≠t} z_j where there are targets; −∞ where that is NaN.
         """
         scores = to_numpy(logits)
         wanted = self._wanted[rows][:, None]
         others = scores.copy()
         np.put_along_axis(others, wanted, -np.inf, axis=1)
-        lead: np.ndarray = others.max(1) - np.take_along_axis(scores, wanted, axis=1)[:, 0]
+        with np.errstate(invalid="ignore"):  # two classes that are both infinite have no margin
+            lead: np.ndarray = others.max(1) - np.take_along_axis(scores, wanted, axis=1)[:, 0]
         lead = lead if self.targets is None else -lead
         return np.where(np.isnan(lead), -np.inf, lead)
 
@@ -190,7 +182,7 @@ class Problem:
     def _gradient(
         self, images: Array, rows: np.ndarray, labels: Array, loss: AnyLoss, targets: Array | None
     ) -> GradientAnswer:
-        self._count(rows, backwards=True)
+        self._count(rows, loss)
         if isinstance(loss, AdaptiveLoss) and loss.needs_originals:
             return self.oracle.gradient(images, labels, loss, targets, self._of(self.images, rows))
         return self.oracle.gradient(images, labels, loss, targets)
@@ -198,12 +190,14 @@ class Problem:
     def _of(self, array: Array, rows: np.ndarray) -> Array:
         return array if rows is self.rows else take(array, rows)
 
-    def _count(self, rows: np.ndarray, *, backwards: bool = False) -> None:
+    def _count(self, rows: np.ndarray, loss: AnyLoss | None = None) -> None:
+        self.check()
         self._judged = None
-        each = passes(self.oracle)
-        np.add.at(self.tally.queries, self.places[rows], each)
-        self.tally.forwards += len(rows) * each
-        self.tally.backwards += len(rows) * each if backwards else 0
+        self.tally.ask(self.places[rows], questions(self.oracle), passes(self.oracle, loss))
+
+    def _tell(self, images: Array, rows: np.ndarray, logits: Array, loss: Array | None = None) -> None:
+        if self.watch is not None:
+            self.watch(images, self.places[rows], logits, loss)
 
     def _look_for_nan(self, logits: Array) -> None:
         self.tally.unanswered += int(np.count_nonzero(~answered(logits)))
@@ -220,12 +214,12 @@ class Problem:
         highest, lowest = to_numpy(xp.max(flat, axis=1)), to_numpy(xp.min(flat, axis=1))
         finite = np.isfinite(highest) & np.isfinite(lowest)
         blind = ~finite | ((highest == 0) & (lowest == 0))
-        self.tally.zeros += int(np.count_nonzero(held & blind))
-        self.tally.gradients += int(np.count_nonzero(held))
+        self.tally.see(self.places[rows[held]], blind[held])
+        losses, gradient = answer.loss, answer.gradient
+        # A loss may be none where the gradient is one, as the margin of a model with infinite logits.
+        losses = xp.where(xp.isnan(losses), xp.full_like(losses, -xp.inf), losses)
         if not finite.all():
-            gradient = xp.where(xp.isfinite(answer.gradient), answer.gradient, xp.zeros_like(answer.gradient))
-            worst = xp.full_like(answer.loss, -xp.inf)
-            losses = xp.where(xp.isnan(answer.loss), worst, answer.loss)
-            answer = GradientAnswer(answer.logits, losses, gradient)
+            gradient = xp.where(xp.isfinite(gradient), gradient, xp.zeros_like(gradient))
+        answer = GradientAnswer(answer.logits, losses, gradient)
         self._judged = (answer.logits, rows, fooled)
         return answer

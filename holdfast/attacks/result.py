@@ -28,12 +28,14 @@ class AttackResult:
         l2: (n,) ‖x' − x‖₂ reached, in image units.
         targets: (n,) the classes to reach; None for an untargeted attack.
         queries: (n,) on the host: how many images the model was shown on behalf of each.
-        forwards: All forward passes: the sum of ``queries``, and one on each of the first
-            :data:`holdfast.attacks.parameters.TWICE` images, which are asked about once more to see whether
-            the model answers the same. That one is about the model, and in no image's ``queries``.
-        backwards: Backward passes spent, summed over images.
-        gradients: Gradients of images not yet fooled.
-        zero_gradients: Of these, the ones that were exactly zero, or no number.
+        forwards: All forward passes of networks: those of the ``queries``, and those of asking about each of
+            the first :data:`holdfast.attacks.parameters.TWICE` images once more, to see whether the model
+            answers the same. That is about the model, and in no image's ``queries``. A query is one pass of
+            a plain model, and two of one that transforms its images by a gradient of its own.
+        backwards: All backward passes, those that the model itself takes while it answers included.
+        gradients: Images that were attacked by gradient; of an ensemble, once for each such attack.
+        zero_gradients: Of these, those at which more than half of the gradients were exactly zero, or no
+            number, while they held.
         fooled_by: (n,) str on the host, which attack of an ensemble fooled each image; empty for images that
             hold or were wrong from the start, and for an attack that is no ensemble.
         seed: Of all that was random.

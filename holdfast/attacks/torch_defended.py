@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from holdfast.attacks.loss import AdaptiveLoss, AnyLoss, Loss
-from holdfast.attacks.oracle import GradientAnswer, UnsupportedLossError
-from holdfast.attacks.torch_losses import attack_loss
+from holdfast.attacks.oracle import BOTH, FORWARD, GradientAnswer, UnsupportedLossError
+from holdfast.attacks.parameters import Cost
+from holdfast.attacks.torch_losses import attack_loss, bounded
 from holdfast.attacks.torch_mat import bibo, ftc, so
 from holdfast.attacks.torch_oracle import TorchOracle
 from holdfast.manifold import Through, classify_transformed, transform_for_attack
@@ -60,6 +61,15 @@ class TransformedOracle:
         """How many classes the model tells apart."""
         return self._network.classes
 
+    def passes(self, loss: AnyLoss | None) -> Cost:
+        """See :func:`holdfast.attacks.oracle.passes`: a gradient moves the image, then it is classified."""
+        if loss is AdaptiveLoss.MANIFOLD:
+            return BOTH + BOTH + FORWARD  # the logits are asked for apart
+        if loss is None:
+            return BOTH + FORWARD
+        # End to end it goes back through the gradient that moves the image, too, and through what that is of.
+        return BOTH + BOTH + Cost(forwards=0, backwards=2 if self._through == "end-to-end" else 0)
+
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """See :meth:`holdfast.attacks.oracle.Oracle.logits`; of the transformed images."""
@@ -93,7 +103,7 @@ class TransformedOracle:
                 through=self._through,
             )
             logits = self._network(found.images).float()
-            losses = attack_loss(logits, labels, loss, targets)
+            losses = attack_loss(bounded(logits), labels, loss, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
         return GradientAnswer(logits.detach(), losses.detach(), gradient)
 
@@ -127,6 +137,12 @@ class CentredOracle(TorchOracle):
         super().__init__(network, network.classes)
         self._network = network
         self._centres = centres
+
+    def passes(self, loss: AnyLoss | None) -> Cost:
+        """See :func:`holdfast.attacks.oracle.passes`."""
+        if loss is None:
+            return FORWARD
+        return BOTH + FORWARD if loss is AdaptiveLoss.BIBO else BOTH
 
     def gradient(
         self,

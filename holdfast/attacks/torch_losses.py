@@ -13,6 +13,8 @@ from holdfast.attacks.oracle import UnsupportedLossError
 _TINY = 1e-12
 #: Larger than any difference of logits: takes a class out of a maximum.
 _FAR = 1e9
+#: As far as a logit is taken to go: less than what takes a class out of a maximum.
+_FARTHEST = 1e8
 
 
 def attack_loss(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None) -> Tensor:
@@ -37,6 +39,19 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | No
     if targets is None:
         raise ValueError(f"loss {loss.label!r} needs targets")
     return _TARGETED[loss](logits, labels, targets)
+
+
+def bounded(logits: Tensor) -> Tensor:
+    """Logits to take a loss of: what is infinite, as that of a class that is masked out, only very large.
+
+    A loss chooses a class by a product with 0 and 1, and of what is infinite that makes NaN. It is not in
+    :func:`attack_loss` itself, whose operators are those of ``gradient.onnx``: the export refuses a network
+    with such logits.
+
+    Args:
+        logits: (n, classes).
+    """
+    return logits.clamp(-_FARTHEST, _FARTHEST)
 
 
 def _one_hot(classes: Tensor, like: Tensor) -> Tensor:

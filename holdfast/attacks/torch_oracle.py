@@ -9,7 +9,7 @@ from torch import Tensor
 
 from holdfast.attacks.loss import AdaptiveLoss, AnyLoss
 from holdfast.attacks.oracle import GradientAnswer, UnsupportedLossError
-from holdfast.attacks.torch_losses import attack_loss
+from holdfast.attacks.torch_losses import attack_loss, bounded
 
 
 class TorchOracle:
@@ -51,6 +51,6 @@ class TorchOracle:
         with torch.inference_mode(False), torch.enable_grad():
             leaf = images.detach().clone().requires_grad_()
             logits = self._logits(leaf).float()
-            losses = attack_loss(logits, labels, loss, targets)
+            losses = attack_loss(bounded(logits), labels, loss, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
         return GradientAnswer(logits.detach(), losses.detach(), gradient)

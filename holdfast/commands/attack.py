@@ -173,7 +173,7 @@ def attack(
     """Attack a model with images of your own: adversarial PNGs, pictures of what was changed, and a record.
 
     An image that cannot be used does not stop the others: it is reported, and the exit code is 1 in the end.
-    Ctrl-C stops between two steps and keeps what is finished; the exit code is then 130.
+    Ctrl-C stops between two calls of the model and keeps what is finished; the exit code is then 130.
 
     With --server, BUNDLE is a model of that gateway, and each attack on each image is a request to it.
     """

@@ -116,8 +116,8 @@ class Attacker(Protocol):
     async def attack(self, order: Order, *, deadline: float, watcher: Watcher | None = None) -> Carried:
         """Carry out an attack.
 
-        When the deadline passes, or the caller is cancelled, the attack is stopped between two steps; its
-        place is free when it has stopped, and not before.
+        When the deadline passes, or the caller is cancelled, the attack is stopped between two calls of the
+        model; its place is free when it has stopped, and not before.
 
         Args:
             order: The attack.

@@ -110,6 +110,7 @@ class Worker:
             job.parameters,
             trace=job.trace,
             progress=_Reporter(self, number),
+            check=lambda: self._check(number),
         )
 
     def _check(self, number: int) -> None:
@@ -124,7 +125,7 @@ class Worker:
 
 
 class _Reporter:
-    """The progress of one attack: the place where it can be stopped."""
+    """The progress of one attack."""
 
     def __init__(self, worker: Worker, number: int) -> None:
         self._worker = worker
@@ -132,7 +133,6 @@ class _Reporter:
         self._next = 0.0
 
     def __call__(self, done: int, total: int) -> None:
-        self._worker._check(self._number)
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _REPORT_EVERY

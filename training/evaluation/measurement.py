@@ -11,6 +11,7 @@ import numpy as np
 
 from holdfast.attacks import Oracle, attack
 from holdfast.attacks.catalogue import attack_of
+from holdfast.attacks.inputs import answered
 from holdfast.attacks.onnx_defended import open_oracle
 from holdfast.bundle import Bundle, resolve
 from holdfast.errors import UsageError
@@ -80,7 +81,8 @@ class Bench:
             batch_size=len(images),
             progress=lambda done, of: progress(done / of),
         )
-        right = result.logits.argmax(1) == labels
+        # An answer of NaN fools nobody, and counts as held: so the flag says, and so all else counts it.
+        right = ~answered(result.logits) | (result.logits.argmax(1) == labels)
         kind = attack_of(line.parameters)
         blind = [name for name in result.fooled_by if name and _is_blind(name)]
         return Outcome(

@@ -30,8 +30,8 @@ class Outcome:
         l2: (n,) ‖x' − x‖₂ in image units.
         forwards: Forward passes in all.
         backwards: Backward passes in all.
-        gradients: Gradients of images not yet fooled.
-        zeros: Of these, the ones that were exactly zero.
+        gradients: Images that were attacked by gradient; of an ensemble, once for each such attack.
+        zeros: Of these, those at which more than half of the gradients were exactly zero while they held.
         blind: How many images each attack of an ensemble fooled that sees no gradient.
         raised: Other flags.
         seconds: Time spent.

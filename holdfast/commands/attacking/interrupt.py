@@ -1,4 +1,4 @@
-"""Ctrl-C during an attack: it ends between two steps, and what is finished is kept."""
+"""Ctrl-C during an attack: it ends between two calls of the model, and what is finished is kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Interrupt:
         self.asked = False
 
     def check(self) -> None:
-        """Called between steps.
+        """Called between two calls of the model.
 
         Raises:
             InterruptedAttack: The user has asked to stop.

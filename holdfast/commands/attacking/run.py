@@ -32,7 +32,7 @@ from holdfast.version import __version__
 def carry_out(plan: Plan, output: OutputFolder | None) -> Record:
     """Attack the images, batch by batch, and write what comes out as soon as a batch is done.
 
-    Ctrl-C ends it between two steps of an attack; the record then says that it is not complete.
+    Ctrl-C ends it between two calls of the model; the record then says that it is not complete.
 
     Raises:
         UsageError: The model has not got what an attack asks of it.
@@ -105,7 +105,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Report:
-    """The progress of one attack on one batch, within that of the run."""
+    """The progress of one attack on one batch, within that of the run, and whether it is to go on."""
 
     bar: console.Progress
     interrupt: Interrupt
@@ -115,7 +115,6 @@ class _Report:
     gathering: Gathering
 
     def __call__(self, done: int, total: int) -> None:
-        self.interrupt.check()
         share = (self.number + done / total) / self.attacks
         self.bar.update(self.rows.start + share * len(self.rows), note=self.gathering.chosen.attack.name)
 
@@ -167,6 +166,7 @@ def _attack_batch(
             eot=gathering.chosen.eot,
             batch_size=len(batch.files),
             progress=report,
+            check=report.interrupt.check,
         )
     except NoGradientError as error:
         raise UsageError(f"{attack.name} cannot be run on {plan.bundle.name}: {error}.") from None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.attacking.gathering import Gathering, between
+from holdfast.attacking.gathering import Gathered, Gathering, between
 from holdfast.attacking.parameters import Words, choose
 from holdfast.attacks import AttackResult
 from holdfast.attacks.flags import Flag
@@ -21,8 +21,8 @@ def manifest(tiny_bundle: Path) -> Manifest:
     return Bundle.open(tiny_bundle).manifest
 
 
-def gather(manifest: Manifest, attack: str, *settings: str) -> Gathering:
-    (chosen,) = choose(Words([attack], {}, settings), manifest)
+def gather(manifest: Manifest, attack: str, *settings: str, eot: int = 1) -> Gathering:
+    (chosen,) = choose(Words([attack], {}, settings, eot=eot), manifest)
     return Gathering(chosen, manifest)
 
 
@@ -70,6 +70,45 @@ def test_flags_with_a_share_are_worked_out_over_all_batches(manifest: Manifest) 
     assert flags[1].meaning.startswith("1 of 6 successes")
     add(pgd, [False] * 100)
     assert names(pgd.record("option").flags) == ["lost_by_rounding"]  # 2 of 216 are noise
+
+
+def by_square(count: int, of: int) -> dict[str, Any]:
+    """That so many images were fooled by Square alone."""
+    return {"fooled_by": np.array(["square"] * count + ["apgd-ce"] * (of - count), dtype=object)}
+
+
+def test_what_only_a_black_box_fooled_is_counted_over_all_batches(manifest: Manifest) -> None:
+    ensemble = gather(manifest, "autoattack")
+    for _ in range(2):  # one image of a batch is nothing, two of two batches are
+        add(ensemble, [True] * 3, **by_square(1, 3))
+    (flag,) = ensemble.record("option").flags
+    assert flag.name == "black_box_beats_white_box"
+    assert flag.meaning.startswith("square, which sees no gradient, fools 2 of 6 images")
+    seen = [Flag("black_box_beats_white_box", "square fools 3 of 4 images")]
+    many = add(gather(manifest, "autoattack"), [True] * 4, flags=seen, **by_square(3, 4))
+    for _ in range(2):
+        add(many, [True] * 1000, **by_square(0, 1000))
+    assert names(many.record("option").flags) == []  # 3 of 2,004 are no sign
+
+
+def test_what_a_black_box_fooled_is_counted_over_all_that_was_kept(manifest: Manifest) -> None:
+    part = add(gather(manifest, "autoattack"), [True] * 3, **by_square(1, 3)).gathered()
+    kept = Gathered.model_validate_json(part.model_dump_json())
+    assert kept == part
+    whole = Gathering(gather(manifest, "autoattack").chosen, None, keep=False)
+    whole.extend(kept)
+    assert names(whole.record("option").flags) == []
+    whole.extend(kept)
+    assert names(whole.record("option").flags) == ["black_box_beats_white_box"]
+    content = part.model_dump()
+    del content["blind"]  # as it was kept before it was counted
+    whole.extend(Gathered.model_validate(content))
+    assert len(whole.success) == 9
+
+
+def test_a_black_box_before_the_last_attack_by_gradient_was_left_nothing(manifest: Manifest) -> None:
+    plus = add(gather(manifest, "autoattack", "version=plus"), [True] * 6, **by_square(6, 6))
+    assert plus.record("option").flags == []
 
 
 def test_an_attack_without_gradients_has_none_that_could_vanish(manifest: Manifest) -> None:
@@ -161,3 +200,32 @@ def test_cw_far_under_pgd_is_flagged_where_both_had_the_same_settings(manifest: 
     assert names(between([pgd, add(gather(manifest, "cw-linf"), [True] * 10)])) == ["cw_below_pgd"]
     assert between([pgd, add(gather(manifest, "cw-linf", "steps=100"), [True] * 10)]) == []
     assert between([pgd, add(gather(manifest, "cw-linf", "loss=dlr"), [True] * 10)]) == []
+
+
+def test_of_several_runs_of_one_attack_the_strongest_is_compared(manifest: Manifest) -> None:
+    weak, strong = [True] * 2 + [False] * 8, [True] * 8 + [False] * 2
+    for first, last in ((weak, strong), (strong, weak)):
+        black = [add(gather(manifest, "square", f"seed={n}"), [first, last][n]) for n in range(2)]
+        assert names(between([*black, add(gather(manifest, "pgd"), weak)])) == ["black_box_beats_white_box"]
+        white = [add(gather(manifest, "pgd", f"steps={n + 1}"), [first, last][n]) for n in range(2)]
+        assert between([*white, add(gather(manifest, "square"), strong)]) == []
+
+
+def test_any_two_runs_that_differ_in_their_loss_alone_are_compared(manifest: Manifest) -> None:
+    few, many = [False] * 10, [True] * 10
+    alike = [add(gather(manifest, "pgd", "steps=7"), few), add(gather(manifest, "cw-linf", "steps=7"), many)]
+    others = [add(gather(manifest, "pgd"), many), add(gather(manifest, "cw-linf", "steps=9"), many)]
+    assert names(between([*alike, *others])) == ["cw_below_pgd"]
+    assert names(between([*others, *alike])) == ["cw_below_pgd"]
+    twice = [add(gather(manifest, name), runs) for name, runs in (("pgd", few), ("cw-linf", many))]
+    assert names(between([*twice, *alike])) == ["cw_below_pgd"]
+
+
+def test_an_attack_on_means_is_compared_with_one_on_as_many_answers(manifest: Manifest) -> None:
+    """A random model is fooled less by an attack on single answers, whatever that ascends."""
+    pgd, cw = add(gather(manifest, "pgd"), [False] * 10), gather(manifest, "cw-linf", eot=8)
+    single = gather(manifest, "cw-linf", "stop_at_success=false")
+    assert single.chosen.parameters == cw.chosen.parameters
+    going_on = add(gather(manifest, "pgd", "stop_at_success=false"), [False] * 10)
+    assert between([pgd, going_on, add(cw, [True] * 10)]) == []
+    assert names(between([pgd, going_on, add(single, [True] * 10)])) == ["cw_below_pgd"]

@@ -93,6 +93,16 @@ def test_what_only_square_fools_raises_a_flag(digits_network: Network, unseen_di
     assert "black_box_beats_white_box" not in [flag.name for flag in honest.flags]
 
 
+def test_what_square_fools_before_others_had_a_try_raises_none(
+    digits_network: Network, unseen_digits: Digits
+) -> None:
+    images, labels = unseen_digits[0][:20], unseen_digits[1][:20]
+    parameters = AutoAttackParameters(epsilon=0.15, steps=2, query_budget=100, version="plus")
+    masked = attack(TorchOracle(Quantised(digits_network), 10), images, labels, parameters)
+    assert Counter(masked.fooled_by.tolist())["square"] > 2
+    assert "black_box_beats_white_box" not in [flag.name for flag in masked.flags]
+
+
 def test_a_model_that_answers_at_random_is_attacked_by_the_mean_of_twenty_answers(
     digits_network: Network, unseen_digits: Digits
 ) -> None:

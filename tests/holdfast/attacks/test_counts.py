@@ -95,6 +95,7 @@ def test_a_model_whose_answers_cost_several_passes_is_charged_for_each() -> None
 def test_what_is_wrong_before_is_not_crafted_on_another_model() -> None:
     images, labels = batch()
     wrong = Linear.random(SHAPE, CLASSES).logits(images).argmax(1) != labels
-    result = attack(Counting(), images, labels, quick("pgd", epsilon=0.02), source=Counting(seed=1))
+    parameters = quick("pgd", epsilon=0.02, stop_at_success=True)
+    result = attack(Counting(), images, labels, parameters, source=Counting(seed=1))
     assert (result.queries[wrong] == 1).all()
     assert (result.queries[~wrong] > 3).all()

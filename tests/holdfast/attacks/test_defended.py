@@ -92,7 +92,8 @@ def test_the_joint_attack_also_looks_natural(judged: tuple[DefendedNetwork, Bund
         network.manifold_logit(torch.from_numpy(found.images)).mean().item() for found in (plain, joint)
     )
     assert after < before - 0.5
-    assert joint.backwards == 2 * plain.backwards
+    # A step of the one asks for two gradients, of which the manifold's comes with logits of its own.
+    assert joint.forwards > 2 * plain.forwards
 
 
 @pytest.mark.parametrize("through", ["bpda", "end-to-end"])

@@ -11,8 +11,8 @@ from support.linear import Linear
 from holdfast.attacks import GradientAnswer, Loss, PGDParameters, attack
 from holdfast.attacks.autoattack import AutoAttackParameters
 from holdfast.attacks.eot import EOTOracle
-from holdfast.attacks.oracle import passes
-from holdfast.attacks.parameters import TWICE, announced
+from holdfast.attacks.oracle import passes, questions
+from holdfast.attacks.parameters import TWICE, Cost, announced
 
 SHAPE, CLASSES = (3, 8, 8), 5
 
@@ -92,8 +92,9 @@ def test_every_pass_of_every_sample_is_counted() -> None:
 
 
 def test_means_of_means_cost_their_product() -> None:
-    assert passes(EOTOracle(EOTOracle(Random(), 3), 4)) == 12
-    assert passes(Random()) == 1
+    mean = EOTOracle(EOTOracle(Random(), 3), 4)
+    assert (questions(mean), passes(mean), passes(mean, Loss.MARGIN)) == (12, Cost(12), Cost(12, 12))
+    assert (questions(Random()), passes(Random()), passes(Random(), Loss.MARGIN)) == (1, Cost(1), Cost(1, 1))
 
 
 def test_a_gradient_hidden_in_noise_is_found_by_averaging() -> None:
