@@ -53,7 +53,7 @@ class Attacker:
 
         Args:
             claim: The chunk.
-            check: Called between two steps of the attack; what it raises ends it.
+            check: Called before each call of the model; what it raises ends the attack.
 
         Raises:
             HoldfastError: The model cannot be opened, or the attack cannot be run on it.
@@ -65,9 +65,6 @@ class Attacker:
         definition = find(claim.run.attack)
         parameters = definition.parameters.model_validate(json.loads(claim.run.parameters))
 
-        def progress(_done: int, _total: int) -> None:
-            check()
-
         result = attack(
             oracle,
             images,
@@ -75,7 +72,7 @@ class Attacker:
             parameters,
             eot=claim.run.eot,
             batch_size=len(images),
-            progress=progress,
+            check=check,
         )
         gathering = Gathering(Chosen(definition, parameters, eot=claim.run.eot), bundle.manifest)
         names = [row.name for row in claim.images]

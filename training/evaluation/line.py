@@ -86,11 +86,11 @@ class Line:
             return cls(text, None)
         parameters = _parameters(text, match, options, threat, seed)
         if (
-            source is not None
+            (source is not None or through == "end-to-end")
             and "stop_at_success" not in options
             and "stop_at_success" in type(parameters).model_fields
         ):
-            # What fools the source first need not fool the model: take every step.
+            # What fools the source first, or the model in torch, need not fool the model: take every step.
             parameters = parameters.model_copy(update={"stop_at_success": False})
         return cls(text, parameters, source, cast(Through, through))
 

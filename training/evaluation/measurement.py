@@ -11,8 +11,12 @@ import numpy as np
 
 from holdfast.attacks import Oracle, attack
 from holdfast.attacks.catalogue import attack_of
+from holdfast.attacks.ensemble import left_over
 from holdfast.attacks.inputs import answered
+from holdfast.attacks.loss import AnyLoss
 from holdfast.attacks.onnx_defended import open_oracle
+from holdfast.attacks.oracle import passes
+from holdfast.attacks.parameters import Cost
 from holdfast.bundle import Bundle, resolve
 from holdfast.errors import UsageError
 from holdfast.manifest import Defence
@@ -71,7 +75,10 @@ class Bench:
         if line.parameters is None:
             right = np.asarray(judge.logits(images)).argmax(1) == labels
             nothing = np.zeros(len(labels), dtype=np.float32)
-            return Outcome(right, right, ~right, np.zeros_like(right), nothing, nothing, forwards=len(labels))
+            spent = passes(judge) * len(labels)
+            return Outcome(
+                right, right, ~right, np.zeros_like(right), nothing, nothing, spent.forwards, spent.backwards
+            )
         result = attack(
             judge,
             images,
@@ -84,7 +91,6 @@ class Bench:
         # An answer of NaN fools nobody, and counts as held: so the flag says, and so all else counts it.
         right = ~answered(result.logits) | (result.logits.argmax(1) == labels)
         kind = attack_of(line.parameters)
-        blind = [name for name in result.fooled_by if name and _is_blind(name)]
         return Outcome(
             clean=result.logits_before.argmax(1) == labels,
             right=right,
@@ -96,7 +102,7 @@ class Bench:
             backwards=result.backwards,
             gradients=result.gradients if kind.access == "gradient" else 0,
             zeros=result.zero_gradients if kind.access == "gradient" else 0,
-            blind={name: blind.count(name) for name in dict.fromkeys(blind)},
+            blind=left_over(line.parameters, result.fooled_by),
             raised=kept_flags(result.flags),
             seconds=result.seconds,
         )
@@ -152,12 +158,6 @@ def _demand_offered(bundle: Bundle, defence: Defence) -> None:
         )
 
 
-def _is_blind(name: str) -> bool:
-    from holdfast.attacks import find
-
-    return find(name).access != "gradient"
-
-
 def _end_to_end(bundle: Bundle, defence: Defence, threads: int) -> Oracle:
     """Through the transformation's own gradient, by autograd in torch, on a GPU where there is one."""
     import torch
@@ -190,6 +190,10 @@ class _OnTorch:
         """How many classes the model tells apart."""
         found: int = self._oracle.classes
         return found
+
+    def passes(self, loss: AnyLoss | None) -> Cost:
+        """See :func:`holdfast.attacks.oracle.passes`."""
+        return passes(self._oracle, loss)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """See :meth:`holdfast.attacks.oracle.Oracle.logits`."""
