@@ -49,11 +49,10 @@ def robust_figure(manifest: Manifest) -> Figure | None:
         ]
         own = [figure for figure in attacked if figure.threat_model == manifest.threat_model]
         if attacked:
-            # Of equals, the one over the most attacks, which comes last.
-            lowest.append(min(reversed(own or attacked), key=lambda figure: figure.accuracy))
+            lowest.append(min(own or attacked, key=_least))
     own = [figure for figure in lowest if figure.threat_model == manifest.threat_model] or lowest
     many = [figure for figure in own if figure.images >= _MANY]
-    return min(many or own, key=lambda figure: figure.accuracy, default=None)
+    return min(many or own, key=_least, default=None)
 
 
 def most_robust(manifests: Sequence[Manifest]) -> Manifest:
@@ -67,6 +66,11 @@ def most_robust(manifests: Sequence[Manifest]) -> Manifest:
     """
     usual, _ = Counter(manifest.dataset.name for manifest in manifests).most_common(1)[0]
     return max((each for each in manifests if each.dataset.name == usual), key=_robustness)
+
+
+def _least(figure: Figure) -> tuple[float, int]:
+    """Orders figures by their accuracy, and of equals puts the one first that counts the most attacks."""
+    return figure.accuracy, -(figure.attack or "").count(" + ")
 
 
 def _robustness(manifest: Manifest) -> float:

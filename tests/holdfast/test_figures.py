@@ -123,8 +123,9 @@ def test_a_weaker_attack_measured_later_does_not_make_a_model_more_robust(manife
 
 def test_of_equals_the_one_over_the_most_attacks_counts(manifest: Manifest) -> None:
     worst = figure("worst case", 0.3, attack="pgd + cw", threat_model=OWN)
-    chosen = robust_figure(evaluated(manifest, [under(0.3), worst]))
-    assert chosen == worst
+    assert robust_figure(evaluated(manifest, [under(0.3), worst])) == worst
+    assert robust_figure(evaluated(manifest, [under(0.3)], [worst])) == worst
+    assert robust_figure(evaluated(manifest, [worst], [under(0.3)])) == worst
 
 
 def test_few_images_do_not_make_a_model_less_robust_than_many(manifest: Manifest) -> None:

@@ -97,7 +97,8 @@ async def test_every_figure_is_there_with_its_command(page: Page) -> None:
     table = page.locator("table.dots")
     await table.wait_for()
     for name in {figure.name for figure in evaluation.figures}:
-        found = [figure for figure in evaluation.figures if figure.name == name]
+        # What holds behind every defence is below, in the list of all that was measured.
+        found = [each for each in evaluation.figures if each.name == name and each.defence != "all"]
         base = "none: clean" if name == "clean" else name.split(",")[0]
         rows = table.locator("tbody tr").filter(has=page.locator("th", has_text=base))
         rows = (

@@ -145,16 +145,21 @@ def _of_defence(
             yield f"{defence} was attacked by nothing that knows it: what that would leave is not known"
         return
     left = knowing.held.mean()
-    if unknowing is not None and left < unknowing.held.mean() - _FAR:
+    if unknowing is not None and _is_far_under(left, unknowing.held.mean()):
         yield (
             f"{defence} leaves {unknowing.held.mean():.1%} under attacks that do not know it and {left:.1%} "
             "under attacks that do: its robustness is that of not being known"
         )
-    if without is not None and left < without.held.mean() - _FAR:
+    if without is not None and _is_far_under(left, without.held.mean()):
         yield (
             f"{defence} leaves {left:.1%} under attacks that know it and the network without it "
             f"{without.held.mean():.1%}: it takes more than it gives"
         )
+
+
+def _is_far_under(low: float, high: float) -> bool:
+    """Whether one accuracy is so much less than another that somebody who knows the other one is deceived."""
+    return bool(low < high - _FAR or (low < 0.6 * high and low < high - _FAR / 2))
 
 
 def _between(measured: Mapping[Measurement, Outcome], defence: Defence, threat: ThreatModel) -> list[str]:

@@ -16,7 +16,7 @@ from serving.jobs.worker import lower_priority
 @pytest.mark.parametrize(
     ("url", "code", "words"),
     [
-        ("mysql://db/jobs", 2, "--jobs-database is 'mysql://db/jobs'"),
+        ("mysql://db/jobs", 2, "--jobs-database cannot be used, and is not shown"),
         ("sqlite:////proc/nothing/jobs.sqlite", 1, "The storage of jobs cannot be used"),
         ("postgresql://holdfast:secret@127.0.0.1:1/jobs", 1, "The storage of jobs cannot be used"),
     ],

@@ -85,6 +85,7 @@ def test_a_worst_case_over_attacks_that_do_not_know_the_defence_says_so(judged: 
         ({("imt", "pgd-20,from=none"): 70, ("imt", "pgd-20"): 40}, "that of not being known"),
         ({("imt", "pgd-20,from=none"): 70, ("none", "pgd-20"): 30}, "attacked by nothing that knows it"),
         ({("imt", "apgd-ce"): 20, ("none", "apgd-ce"): 50}, "it takes more than it gives"),
+        ({("imt", "apgd-ce"): 10, ("none", "apgd-ce"): 20}, "it takes more than it gives"),
     ],
 )
 def test_a_gap_between_attacks_is_a_doubt(
@@ -105,6 +106,7 @@ def test_a_gap_between_attacks_is_a_doubt(
         {("none", "pgd-20,target=least-likely"): 90, ("none", "square-100"): 60},
         {("none", "fgsm"): 70, ("none", "square-100"): 60},
         {("imt", "pgd-20"): 45, ("none", "pgd-20"): 50},
+        {("imt", "pgd-20"): 2, ("none", "pgd-20"): 5},
     ],
 )
 def test_what_is_no_gap_is_no_doubt(judged: Manifest, held: dict[tuple[Defence, str], int]) -> None:

@@ -21,11 +21,16 @@ export const isRobust = (figure) => figure.attack !== null && figure.threat_mode
 export const within = (threat) => (figure) =>
   figure.threat_model.norm === threat.norm && Math.abs(figure.threat_model.epsilon - threat.epsilon) < 1e-9;
 
-/** Of equals, the one that counts the most attacks, which comes last. */
-const lowest = (figures) => figures.reduce((low, each) => (low && low.accuracy < each.accuracy ? low : each), null);
-
 /** Of equals the first. */
 const least = (found, by) => found.reduce((low, each) => (low && by(low) <= by(each) ? low : each), undefined);
+
+/** How many attacks a figure is the worst of. */
+export const attacksOf = (figure) => figure.attack.split(" + ").length;
+
+/** Orders figures by their accuracy, and of equals puts the one first that counts the most attacks. */
+const height = (figure) => figure.accuracy - 1e-9 * attacksOf(figure);
+
+const lowest = (figures) => least(figures, height) || null;
 
 /**
  * What stands for a model behind a defence.
@@ -42,7 +47,7 @@ export function claim(model, defence) {
   const ours = attacked.map((each) => ({ ...each, counted: each.counted.filter(own) })).filter((each) => each.counted.length);
   const said = (ours.length ? ours : attacked).map((each) => ({ ...each, worst: lowest(each.counted) }));
   const many = said.filter(({ worst }) => worst.images >= MANY);
-  const chosen = least(many.length ? many : said, ({ worst }) => worst.accuracy);
+  const chosen = least(many.length ? many : said, ({ worst }) => height(worst));
   if (!chosen) return { defence, clean };
   const { evaluation, counted, worst } = chosen;
   return { defence, clean, evaluation, worst, unaware: lowest(counted.filter((each) => !each.adaptive)) };
@@ -51,7 +56,7 @@ export function claim(model, defence) {
 export const claims = (model) => model.defences.map((defence) => claim(model, defence));
 
 /** Where one reason ends and the next begins; a reason may have a semicolon of its own. */
-const NEXT = /; (?=\S+ (?:leaves|behind) |\S+: )/;
+const NEXT = /; (?=\S+ (?:leaves|was|behind) |\S+: )/;
 
 /** Why not to believe robust figures, each reason once; those of the newest evaluation first. */
 export function doubts(model) {
@@ -65,9 +70,6 @@ export function doubts(model) {
   }
   return found;
 }
-
-/** How many attacks a figure is the worst of. */
-export const attacksOf = (figure) => figure.attack.split(" + ").length;
 
 /** An attack's line in two parts: `pgd-20`, and what is particular about it in words. */
 export function nameOf(line) {
