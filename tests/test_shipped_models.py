@@ -77,8 +77,8 @@ def test_its_figures_are_measured_again_on_real_images(bundle: Bundle) -> None:
         norm=manifest.threat_model.norm, epsilon=manifest.threat_model.epsilon, steps=10, loss="cw"
     )
     held = ~attack(oracle, images[few], test.labels[few], parameters).success
-    # The model's figure is the worst of several longer attacks: ten steps cannot find much more than it, nor much
-    # less than the same attack with twenty.
+    # The model's figure is the worst of several longer attacks: ten steps cannot find much more than it, nor
+    # much less than the same attack with twenty.
     figures = [figure for evaluation in manifest.evaluations for figure in evaluation.figures]
     longer = min(each.accuracy for each in figures if (each.name, each.defence) == ("cw-20", "none"))
     assert robust.accuracy - 0.08 < held.mean() < longer + 0.12
