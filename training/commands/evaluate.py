@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from training.commands.options import Devices, Processes
+
 app = typer.Typer()
 
 
@@ -61,17 +63,8 @@ def evaluate(
         "model_store"
     ),
     batch_size: Annotated[int, typer.Option(min=1, help="Images attacked at a time.")] = 100,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Processes that share the work; give each --threads 1 on a CPU. By default one, or one for "
-            "each of --devices.",
-        ),
-    ] = None,
-    devices: Annotated[
-        str | None, typer.Option(help="CUDA devices that the processes are spread over, e.g. 0,1.")
-    ] = None,
+    processes: Processes = None,
+    devices: Devices = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of a process; 0 for all cores.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
     save: Annotated[bool, typer.Option(help="Write the figures into the bundles and their cards.")] = True,

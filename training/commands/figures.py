@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from training.commands.options import Devices, Processes
+
 app = typer.Typer()
 
 _Bundles = Annotated[
@@ -80,17 +82,8 @@ def curves(
     data_root: _DataRoot = None,
     store: _Store = _STORE,
     batch_size: Annotated[int, typer.Option(min=1, help="Images attacked at a time.")] = 100,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Processes that share the work; give each --threads 1 on a CPU. By default one, or one for "
-            "each of --devices.",
-        ),
-    ] = None,
-    devices: Annotated[
-        str | None, typer.Option(help="CUDA devices that the processes are spread over, e.g. 0,1.")
-    ] = None,
+    processes: Processes = None,
+    devices: Devices = None,
     threads: _Threads = 0,
     seed: _Seed = 0,
     ledgers: _Ledgers = _LEDGERS,

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.bench import OneOracle
 from support.linear import Linear
 
-from holdfast.attacks import Oracle
-from holdfast.manifest import Defence, ThreatModel
+from holdfast.manifest import ThreatModel
 from training.data import Split
-from training.evaluation.line import Line, Through
-from training.evaluation.measurement import Bench, Measurement
+from training.evaluation.line import Line
+from training.evaluation.measurement import Measurement
 
 SHAPE, CLASSES = (1, 4, 4), 3
 STORED = np.random.default_rng(0).integers(0, 256, (20, *SHAPE), dtype=np.uint8)
@@ -29,25 +29,13 @@ class Breaking(Linear):
         return logits
 
 
-class OnOne(Bench):
-    """A bench with one oracle."""
-
-    def __init__(self, oracle: Oracle) -> None:
-        super().__init__(Path("nowhere"))
-        self._only = oracle
-
-    def oracle(self, root: Path, defence: Defence, through: Through = "bpda") -> Oracle:
-        del root, defence, through
-        return self._only
-
-
 @pytest.mark.parametrize("text", ["pgd-5", "apgd-ce-5", "square-20"])
 def test_an_image_that_is_answered_with_nan_counts_as_held(text: str) -> None:
     model: Any = Breaking.random(SHAPE, CLASSES)
     labels = model.logits(KNOWN).argmax(1)
     assert (labels > 0).any(), "of which argmax would say that NaN is class 0"
     line = Line.parse(text, ThreatModel(norm="linf", epsilon=0.1))
-    found = OnOne(model).measure(Measurement(Path("nowhere"), "none", line), Split(STORED, labels))
+    found = OneOracle(model).measure(Measurement(Path("nowhere"), "none", line), Split(STORED, labels))
     assert "not_a_number" in [flag.name for flag in found.flags()]
     assert not found.success.any()
     assert found.right.all()

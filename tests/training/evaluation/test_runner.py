@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.bench import OneOracle
 
-from holdfast.attacks import Oracle
 from holdfast.attacks.loss import AnyLoss
 from holdfast.attacks.oracle import GradientAnswer
 from holdfast.bundle import Bundle
-from holdfast.manifest import Defence, ThreatModel
+from holdfast.manifest import ThreatModel
 from training.data import Split
 from training.evaluation.headline import worst_case
 from training.evaluation.ledger import Entry, Ledger
-from training.evaluation.line import Line, Through
-from training.evaluation.measurement import Bench, Measurement
+from training.evaluation.line import Line
+from training.evaluation.measurement import Measurement
 from training.evaluation.outcome import Outcome
 from training.evaluation.runner import Images, Loaded, Runner
 
@@ -55,18 +55,6 @@ class Threshold:
             raise KeyboardInterrupt  # as if the power went
         away = np.where(labels == 1, -1.0, 1.0).astype(np.float32)[:, None, None, None]
         return GradientAnswer(self.logits(images), np.zeros(len(images)), np.broadcast_to(away, images.shape))
-
-
-class OneOracle(Bench):
-    """A bench on which every bundle is the same oracle."""
-
-    def __init__(self, oracle: Oracle) -> None:
-        super().__init__(Path("nowhere"))
-        self._only = oracle
-
-    def oracle(self, root: Path, defence: Defence, through: Through = "bpda") -> Oracle:
-        del root, defence, through
-        return self._only
 
 
 def loaded() -> Loaded:
