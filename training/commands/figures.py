@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands.options import Devices, Processes
+from training.commands.options import Devices, Processes, devices_of
 
 app = typer.Typer()
 
@@ -106,7 +106,7 @@ def curves(
         batch_size=batch_size,
         processes=processes,
         threads=threads,
-        devices=tuple(devices.split(",")) if devices else (),
+        devices=devices_of(devices),
     )
     draw_curves(
         subjects,

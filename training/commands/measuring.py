@@ -16,6 +16,7 @@ from holdfast.errors import UsageError
 from holdfast.manifest import Evaluation, Manifest, ThreatModel
 from holdfast.units import format_budget
 from training.card import add_evaluation, mend_card
+from training.commands.options import devices_of
 from training.commands.summing import show_summary
 from training.commands.tabulating import LAYOUTS, show
 from training.evaluation import headline
@@ -120,7 +121,7 @@ class Plan:
             batch_size=request.batch_size,
             processes=request.processes,
             threads=request.threads,
-            devices=tuple(request.devices.split(",")) if request.devices else (),
+            devices=devices_of(request.devices),
             again=request.again,
         )
         measurements = list(dict.fromkeys(measurements))

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from holdfast.errors import UsageError
+
 Processes = Annotated[
     int | None,
     typer.Option(
@@ -17,3 +19,15 @@ Processes = Annotated[
 Devices = Annotated[
     str | None, typer.Option(help="CUDA devices that the processes are spread over, e.g. 0,1.")
 ]
+
+
+def devices_of(text: str | None) -> tuple[str, ...]:
+    """The devices that ``--devices`` names, none where it was not given.
+
+    Raises:
+        UsageError: One of them is nothing.
+    """
+    found = tuple(part.strip() for part in text.split(",")) if text is not None else ()
+    if not all(found):
+        raise UsageError(f"--devices is {text!r}: it names CUDA devices with commas between, e.g. 0,1.")
+    return found

@@ -167,6 +167,8 @@ def defences(root: Path) -> list[str]:
         (["--attack", "pgd-3,from=digits:magic"], "'magic' is no defence"),
         (["--format", "xml"], "--format is text, markdown, csv, json"),
         (["--norm", "l7"], "--norm is linf or l2"),
+        (["--devices", "0,"], "--devices is '0,': it names CUDA devices"),
+        (["--devices", ""], "--devices is '': it names CUDA devices"),
         (["--norm", "l2"], "A budget of 0 in linf is none in l2"),
         (["--attack", "square-10", "--attack", "pgd-3,loss=ftc"], "the loss ftc is of class centres"),
         (["--attack", "pgd-3,loss=ce+manifold"], "the loss manifold is of the discriminator"),
